@@ -1,0 +1,2 @@
+//! Doorway of edgeloop-agent.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Doorway of edgeloop.
+fn main() {}

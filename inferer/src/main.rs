@@ -1,0 +1,2 @@
+//! Doorway of edgeloop-inferer.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Doorway of edgeloop-trainer.
+fn main() {}
