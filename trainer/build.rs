@@ -12,8 +12,6 @@ fn main() {
     if let Ok(libtorch) = std::env::var("LIBTORCH") {
         paths.push(format!("{libtorch}/lib"));
     }
-    let flag = format!("-Wl,-rpath,{}", paths.join(":"));
-    println!("cargo:rustc-link-arg-bins={flag}");
-    println!("cargo:rustc-link-arg-tests={flag}");
-    println!("cargo:rustc-link-arg={flag}");
+    // rustc-link-arg covers this package's binaries, unit tests, integration tests and examples alike.
+    println!("cargo:rustc-link-arg=-Wl,-rpath,{}", paths.join(":"));
 }
