@@ -1,0 +1,45 @@
+# Two commands do everything, set-up included, on a machine with Rust:
+#   make demo    the whole loop on a sample data set (DATA=dir: on your own folder); results in demo/out/
+#   make test    every check: formatting, lints, tests, licences
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+# The profile is one for all (Cargo.toml): torch-sys costs minutes for each.
+CARGO_BUILD := cargo build --release --locked --workspace
+TARGET := $(or $(CARGO_TARGET_DIR),target)/release
+
+.PHONY: help
+help: ## what there is to type
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+.PHONY: setup
+setup: ## compilers and native libraries (apt when root; else says what is missing)
+	@scripts/setup
+	@scripts/native
+
+.PHONY: build
+build: setup ## every binary, into target/release
+	$(CARGO_BUILD)
+
+.PHONY: demo
+demo: build ## train, publish, serve and swap on one box; pictures and summary in demo/out
+	$(TARGET)/edgeloop demo $(if $(DATA),--data $(DATA)) --out demo/out $(if $(filter 1,$(STRICT)),--strict)
+
+.PHONY: test
+test: setup fmt clippy licences unit ## every check
+
+.PHONY: fmt
+fmt: ## formatting
+	cargo fmt --all --check
+
+.PHONY: clippy
+clippy: setup ## lints, warnings denied
+	cargo clippy --release --locked --workspace --all-targets -- -D warnings
+
+.PHONY: unit
+unit: build ## unit and integration tests (the binaries are built first: tests/ starts them)
+	cargo test --release --locked --workspace
+
+.PHONY: licences
+licences: ## licences, bans and sources of every dependency
+	scripts/tool cargo-deny --locked check --hide-inclusion-graph bans licenses sources
