@@ -1,0 +1,136 @@
+//! ONNX Runtime's CPU provider through `ort`.
+//!
+//! `ort` wants one environment a process and panics when it has to find the library by itself: the environment is made here,
+//! once, from a path that was looked for here. A failure is not remembered, so a library that is installed later is found.
+
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ort::environment::Environment;
+use ort::logging::LogLevel;
+use ort::session::Session;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use ort::value::TensorRef;
+
+use crate::{Device, Engine, EngineError, EngineInfo, InputView, LoadOptions, Output, Precision, library};
+
+/// The environment and the library's version. `ort` itself keeps only a weak reference.
+static ENVIRONMENT: Mutex<Option<(Environment, String)>> = Mutex::new(None);
+
+struct OnnxRuntime {
+    session: Session,
+    info: EngineInfo,
+    height: usize,
+    width: usize,
+}
+
+pub(crate) fn load(onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Engine>, EngineError> {
+    let (environment, library_version) = environment()?;
+    let refused = |reason: String| EngineError::Model { device: Device::Cpu, reason };
+    let mut builder = builder(&environment, options).map_err(|e| refused(e.to_string()))?;
+    let session = builder.commit_from_memory(onnx).map_err(|e| refused(e.to_string()))?;
+    if session.inputs().len() != 1 || session.outputs().len() != 1 {
+        return Err(refused(format!(
+            "it has {} inputs and {} outputs, expected one of each",
+            session.inputs().len(),
+            session.outputs().len()
+        )));
+    }
+    let info = EngineInfo { device: Device::Cpu, precision: Precision::Fp32, library_version };
+    Ok(Box::new(OnnxRuntime { session, info, height: options.height, width: options.width }))
+}
+
+fn builder(environment: &Environment, options: &LoadOptions) -> ort::Result<SessionBuilder> {
+    let fixed = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+    Ok(Session::builder(environment)?
+        .with_optimization_level(GraphOptimizationLevel::Level3)?
+        .with_intra_threads(options.threads)?
+        .with_inter_threads(1)?
+        .with_dimension_override("height", fixed(options.height))?
+        .with_dimension_override("width", fixed(options.width))?)
+}
+
+impl Engine for OnnxRuntime {
+    fn info(&self) -> &EngineInfo {
+        &self.info
+    }
+
+    fn run(&mut self, input: InputView<'_>) -> Result<Output, EngineError> {
+        let InputView { n, h, w, data } = input;
+        if n == 0 || h != self.height || w != self.width || data.len() != n * 3 * h * w {
+            return Err(EngineError::Input { n, h, w, values: data.len(), height: self.height, width: self.width });
+        }
+        let failed = |e: ort::Error| EngineError::Run { device: Device::Cpu, reason: e.to_string() };
+        let tensor = TensorRef::from_array_view(([n, 3, h, w], data)).map_err(failed)?;
+        let outputs = self.session.run(ort::inputs![tensor]).map_err(failed)?;
+        let (shape, values) = outputs[0].try_extract_tensor::<f32>().map_err(failed)?;
+        let sizes: Option<Vec<usize>> = shape.iter().map(|d| usize::try_from(*d).ok()).collect();
+        match sizes.as_deref() {
+            Some(&[images, rows, anchors]) if images == n && rows > 4 => {
+                Ok(Output { shape: [images, rows, anchors], data: values.to_vec() })
+            }
+            _ => Err(EngineError::Output { n, shape: shape.to_vec() }),
+        }
+    }
+}
+
+/// The process's environment, made on first use.
+fn environment() -> Result<(Environment, String), EngineError> {
+    let mut slot = ENVIRONMENT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((environment, version)) = &*slot {
+        return Ok((environment.clone(), version.clone()));
+    }
+    let path = library::find(library::ONNX_RUNTIME)?;
+    let unusable = |reason: String| EngineError::LibraryUnusable { path: path.clone(), reason };
+    // ort has assertions on what the library hands out: a foreign file under this name must not take the process down.
+    let made = catch_unwind(AssertUnwindSafe(|| -> Result<Environment, String> {
+        ort::init_from(&path)
+            .map_err(|e| e.to_string())?
+            .with_name("edgeloop")
+            .with_telemetry(false)
+            .with_logger(Arc::new(forward))
+            .build()
+            .map_err(|e| e.to_string())
+    }));
+    let environment = made.map_err(|_| unusable("it is no ONNX Runtime that this build understands".into()))?.map_err(unusable)?;
+    environment.set_log_level(LogLevel::Warning);
+    let version = version(&path).unwrap_or_else(|| "unknown".into());
+    *slot = Some((environment.clone(), version.clone()));
+    Ok((environment, version))
+}
+
+fn forward(level: LogLevel, _category: &str, _id: &str, location: &str, message: &str) {
+    match level {
+        LogLevel::Fatal | LogLevel::Error => tracing::error!(target: "onnxruntime", location, "{message}"),
+        LogLevel::Warning => tracing::warn!(target: "onnxruntime", location, "{message}"),
+        LogLevel::Info | LogLevel::Verbose => tracing::trace!(target: "onnxruntime", location, "{message}"),
+    }
+}
+
+/// Asks the library, which is open already: `ort` reads the version and keeps it to itself.
+fn version(path: &Path) -> Option<String> {
+    #[repr(C)]
+    struct ApiBase {
+        get_api: unsafe extern "C" fn(u32) -> *const c_void,
+        get_version_string: unsafe extern "C" fn() -> *const c_char,
+    }
+    let path = CString::new(path.as_os_str().as_bytes()).ok()?;
+    // SAFETY: RTLD_NOLOAD only finds what ort has opened and checked. OrtGetApiBase and the first two fields of OrtApiBase
+    // are ONNX Runtime's frozen entry point; the string it returns is static.
+    unsafe {
+        let handle = libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_NOLOAD);
+        if handle.is_null() {
+            return None;
+        }
+        let symbol = libc::dlsym(handle, c"OrtGetApiBase".as_ptr());
+        let version = (!symbol.is_null()).then(|| {
+            let entry: unsafe extern "C" fn() -> *const ApiBase = std::mem::transmute(symbol);
+            CStr::from_ptr(((*entry()).get_version_string)()).to_string_lossy().into_owned()
+        });
+        libc::dlclose(handle);
+        version
+    }
+}

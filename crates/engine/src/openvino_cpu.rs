@@ -1,0 +1,99 @@
+//! OpenVINO's CPU plugin through the `openvino` crate.
+//!
+//! Its `compile_model` takes no properties, so each engine has a core of its own with threads and precision set on it. The
+//! graph is compiled for one image of the loaded size, and a batch is run image by image: a free batch axis would cost
+//! every request the shape inference that a fixed one saves.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use openvino::{CompiledModel, Core, DeviceType, ElementType, InferRequest, PartialShape, RwPropertyKey, Shape, Tensor};
+
+use crate::{Device, Engine, EngineError, EngineInfo, InputView, LoadOptions, Output, Precision, library};
+
+struct OpenVino {
+    // Declared in the order in which they must be dropped.
+    request: InferRequest,
+    input: Tensor,
+    _compiled: CompiledModel,
+    _core: Core,
+    info: EngineInfo,
+    height: usize,
+    width: usize,
+}
+
+pub(crate) fn load(onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Engine>, EngineError> {
+    let path = library::find(library::OPENVINO)?;
+    let unusable = |reason: String| EngineError::LibraryUnusable { path: path.clone(), reason };
+    // The crate panics on a library that lacks a function or names its version oddly: that is an error of this file here.
+    let loaded = catch_unwind(AssertUnwindSafe(|| {
+        openvino_sys::library::load_from(path.clone()).map_err(unusable)?;
+        compile(onnx, options).map_err(|reason| EngineError::Model { device: Device::OpenVino, reason })
+    }));
+    loaded.map_err(|_| unusable("it is no OpenVINO that this build understands".into()))?.map(|engine| Box::new(engine) as Box<dyn Engine>)
+}
+
+fn compile(onnx: &[u8], options: &LoadOptions) -> Result<OpenVino, String> {
+    let text = |e: openvino::InferenceError| e.to_string();
+    let mut core = Core::new().map_err(|e| e.to_string())?;
+    core.set_properties(
+        &DeviceType::CPU,
+        [
+            (RwPropertyKey::InferenceNumThreads, options.threads.to_string().as_str()),
+            (RwPropertyKey::NumStreams, "1"),
+            (RwPropertyKey::HintInferencePrecision, "f32"),
+        ],
+    )
+    .map_err(text)?;
+    let mut model = core.read_model_from_buffer(onnx, None).map_err(text)?;
+    let (inputs, outputs) = (model.get_inputs_len().map_err(text)?, model.get_outputs_len().map_err(text)?);
+    if inputs != 1 || outputs != 1 {
+        return Err(format!("it has {inputs} inputs and {outputs} outputs, expected one of each"));
+    }
+    let side = |n: usize| i64::try_from(n).map_err(|e| e.to_string());
+    let shape = [1, 3, side(options.height)?, side(options.width)?];
+    model.reshape_single_input(&PartialShape::new_static(4, &shape).map_err(text)?).map_err(text)?;
+    let mut compiled = core.compile_model(&model, DeviceType::CPU).map_err(text)?;
+    let mut request = compiled.create_infer_request().map_err(text)?;
+    let input = Tensor::new(ElementType::F32, &Shape::new(&shape).map_err(text)?).map_err(text)?;
+    request.set_input_tensor(&input).map_err(text)?;
+    let info = EngineInfo { device: Device::OpenVino, precision: Precision::Fp32, library_version: openvino::version().build_number };
+    Ok(OpenVino { request, input, _compiled: compiled, _core: core, info, height: options.height, width: options.width })
+}
+
+impl OpenVino {
+    /// One image; appends its `[rows, anchors]` block to `data` and returns the two sizes.
+    fn run_one(&mut self, image: &[f32], data: &mut Vec<f32>) -> Result<[usize; 2], EngineError> {
+        let failed = |e: openvino::InferenceError| EngineError::Run { device: Device::OpenVino, reason: e.to_string() };
+        self.input.get_data_mut::<f32>().map_err(failed)?.copy_from_slice(image);
+        self.request.infer().map_err(failed)?;
+        let output = self.request.get_output_tensor().map_err(failed)?;
+        let shape = output.get_shape().map_err(failed)?.get_dimensions().to_vec();
+        let sizes: Option<Vec<usize>> = shape.iter().map(|d| usize::try_from(*d).ok()).collect();
+        match sizes.as_deref() {
+            Some(&[1, rows, anchors]) if rows > 4 && output.get_element_type().map_err(failed)? == ElementType::F32 => {
+                data.extend_from_slice(output.get_data::<f32>().map_err(failed)?);
+                Ok([rows, anchors])
+            }
+            _ => Err(EngineError::Output { n: 1, shape }),
+        }
+    }
+}
+
+impl Engine for OpenVino {
+    fn info(&self) -> &EngineInfo {
+        &self.info
+    }
+
+    fn run(&mut self, input: InputView<'_>) -> Result<Output, EngineError> {
+        let InputView { n, h, w, data } = input;
+        if n == 0 || h != self.height || w != self.width || data.len() != n * 3 * h * w {
+            return Err(EngineError::Input { n, h, w, values: data.len(), height: self.height, width: self.width });
+        }
+        let mut out = Vec::new();
+        let mut sizes = [0; 2];
+        for image in data.chunks_exact(3 * h * w) {
+            sizes = self.run_one(image, &mut out)?;
+        }
+        Ok(Output { shape: [n, sizes[0], sizes[1]], data: out })
+    }
+}

@@ -1,0 +1,206 @@
+//! Both engines on a toy model, and the thread around them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use rstest::rstest;
+
+use crate::*;
+
+const OFFSETS: [f32; 6] = [0.0, 1.0, 2.0, 3.0, 0.25, -1.0];
+
+fn options(device: Device, height: usize, width: usize) -> LoadOptions {
+    LoadOptions { device, threads: 1, height, width }
+}
+
+/// Patch `p` (row-major 32×32 tiles) of image `i` is filled with `i + p / 100`.
+fn images(n: usize, h: usize, w: usize) -> Vec<f32> {
+    let mut data = vec![0.0; n * 3 * h * w];
+    for (at, value) in data.iter_mut().enumerate() {
+        let (x, y, image) = (at % w, at / w % h, at / (3 * h * w));
+        *value = image as f32 + (y / 32 * (w / 32) + x / 32) as f32 / 100.0;
+    }
+    data
+}
+
+#[rstest]
+fn an_engine_gives_every_image_of_a_batch_at_the_size_that_was_fixed(
+    #[values(Device::Cpu, Device::OpenVino)] device: Device,
+    #[values((64, 64), (32, 96))] (h, w): (usize, usize),
+    #[values(1, 3)] n: usize,
+) {
+    let mut engine = load(&toy::onnx(OFFSETS), &options(device, h, w)).unwrap();
+    assert_eq!((engine.info().device, engine.info().precision), (device, Precision::Fp32));
+    assert!(engine.info().library_version.starts_with(|c: char| c.is_ascii_digit()), "{:?}", engine.info());
+    let anchors = h * w / 1024;
+    for _ in 0..2 {
+        let output = engine.run(InputView { n, h, w, data: &images(n, h, w) }).unwrap();
+        assert_eq!(output.shape, [n, 6, anchors]);
+        assert!(output.image(n).is_none());
+        for image in 0..n {
+            for (at, value) in output.image(image).unwrap().iter().enumerate() {
+                let expected = image as f32 + (at % anchors) as f32 / 100.0 + OFFSETS[at / anchors];
+                assert!((value - expected).abs() < 1e-4, "{device} image {image} value {at}: {value}, expected {expected}");
+            }
+        }
+    }
+}
+
+#[rstest]
+#[case::no_image(0, 64, 64, 0)]
+#[case::other_size(1, 32, 64, 3 * 32 * 64)]
+#[case::short(1, 64, 64, 3 * 64 * 64 - 1)]
+#[case::long(1, 64, 64, 3 * 64 * 64 + 1)]
+fn a_wrong_input_is_refused_and_the_engine_goes_on(
+    #[values(Device::Cpu, Device::OpenVino)] device: Device,
+    #[case] n: usize,
+    #[case] h: usize,
+    #[case] w: usize,
+    #[case] values: usize,
+) {
+    let mut engine = load(&toy::onnx(OFFSETS), &options(device, 64, 64)).unwrap();
+    let refused = engine.run(InputView { n, h, w, data: &vec![0.0; values] });
+    assert!(matches!(refused, Err(EngineError::Input { .. })), "{refused:?}");
+    assert!(engine.run(InputView { n: 1, h: 64, w: 64, data: &images(1, 64, 64) }).is_ok());
+}
+
+#[rstest]
+fn what_is_no_model_is_refused_with_a_reason(#[values(Device::Cpu, Device::OpenVino, Device::Auto)] device: Device) {
+    let whole = toy::onnx(OFFSETS);
+    for bytes in [&b""[..], b"not a model", &whole[..whole.len() / 2]] {
+        let error = load(bytes, &options(device, 64, 64)).err().expect("refused");
+        assert!(error.to_string().contains("refuses the model"), "{error}");
+    }
+}
+
+#[rstest]
+#[case(0, 64, 64)]
+#[case(1, 0, 64)]
+#[case(1, 64, 65)]
+fn unusable_options_are_refused(#[case] threads: usize, #[case] height: usize, #[case] width: usize) {
+    let refused = load(&toy::onnx(OFFSETS), &LoadOptions { device: Device::Cpu, threads, height, width });
+    assert!(matches!(refused.err(), Some(EngineError::Options(_))));
+}
+
+#[test]
+fn auto_is_onnx_runtime_where_it_works() {
+    assert_eq!(load(&toy::onnx(OFFSETS), &options(Device::Auto, 64, 64)).unwrap().info().device, Device::Cpu);
+}
+
+/// An engine that waits for permission before each run, and panics on an input that starts with NaN.
+struct Gated {
+    info: EngineInfo,
+    gate: mpsc::Receiver<()>,
+    dropped: mpsc::Sender<()>,
+}
+
+impl Engine for Gated {
+    fn info(&self) -> &EngineInfo {
+        &self.info
+    }
+
+    fn run(&mut self, input: InputView<'_>) -> Result<Output, EngineError> {
+        self.gate.recv().expect("the test holds the gate");
+        assert!(!input.data[0].is_nan(), "asked to panic");
+        Ok(Output { shape: [1, 5, 1], data: vec![input.data[0]; 5] })
+    }
+}
+
+impl Drop for Gated {
+    fn drop(&mut self) {
+        let _ = self.dropped.send(());
+    }
+}
+
+fn gated(queue: usize) -> (EngineThread, mpsc::Sender<()>, mpsc::Receiver<()>) {
+    let (open, gate) = mpsc::channel();
+    let (dropped, gone) = mpsc::channel();
+    let info = EngineInfo { device: Device::Cpu, precision: Precision::Fp32, library_version: "0".into() };
+    (EngineThread::spawn(Box::new(Gated { info, gate, dropped }), queue).unwrap(), open, gone)
+}
+
+fn job(value: f32) -> Job {
+    Job { n: 1, h: 1, w: 1, data: vec![value] }
+}
+
+/// Submits until the queue has room: the thread takes the first job at its own pace.
+fn submit(thread: &EngineThread, value: f32) -> tokio::sync::oneshot::Receiver<Done> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match thread.submit(job(value)) {
+            Ok(receiver) => return receiver,
+            Err(e) => assert!(Instant::now() < deadline, "{e}"),
+        }
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_full_queue_refuses_at_once_and_gives_the_job_back() {
+    let (thread, open, _gone) = gated(1);
+    let first = submit(&thread, 1.0);
+    let second = submit(&thread, 2.0);
+    match thread.submit(job(3.0)) {
+        Err(SubmitError::Busy(job)) => assert_eq!(job.data, [3.0]),
+        other => panic!("{other:?}"),
+    }
+    open.send(()).unwrap();
+    open.send(()).unwrap();
+    for (receiver, value) in [(first, 1.0), (second, 2.0)] {
+        let done = receiver.blocking_recv().unwrap();
+        assert_eq!((done.output.unwrap().data[0], done.data), (value, vec![value]));
+    }
+}
+
+#[test]
+fn dropping_the_handle_drains_the_queue_and_frees_the_engine() {
+    let (thread, open, gone) = gated(4);
+    let answers: Vec<_> = [1.0, 2.0, 3.0].map(|v| submit(&thread, v)).into();
+    drop(thread);
+    for (answer, value) in answers.into_iter().zip([1.0, 2.0, 3.0]) {
+        open.send(()).unwrap();
+        assert_eq!(answer.blocking_recv().unwrap().output.unwrap().data[0], value);
+    }
+    gone.recv_timeout(Duration::from_secs(10)).expect("the engine was dropped");
+}
+
+#[test]
+fn closing_waits_until_the_engine_is_gone() {
+    let (thread, open, gone) = gated(4);
+    let answer = submit(&thread, 1.0);
+    open.send(()).unwrap();
+    thread.close();
+    gone.try_recv().expect("dropped before close returned");
+    assert!(answer.blocking_recv().is_ok());
+}
+
+#[test]
+fn an_engine_that_panics_is_visible_and_fails_what_waits() {
+    let (thread, open, _gone) = gated(4);
+    let (bad, behind) = (submit(&thread, f32::NAN), submit(&thread, 1.0));
+    open.send(()).unwrap();
+    assert!(bad.blocking_recv().is_err());
+    assert!(behind.blocking_recv().is_err());
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while thread.is_alive() {
+        assert!(Instant::now() < deadline, "the thread still runs");
+        std::thread::yield_now();
+    }
+    assert!(matches!(thread.submit(job(2.0)), Err(SubmitError::Stopped(_))));
+}
+
+#[test]
+fn a_job_whose_caller_has_gone_is_not_run() {
+    let (thread, open, gone) = gated(4);
+    let first = submit(&thread, 1.0);
+    drop(submit(&thread, 2.0));
+    let third = submit(&thread, 3.0);
+    open.send(()).unwrap();
+    open.send(()).unwrap();
+    assert!(first.blocking_recv().is_ok());
+    assert_eq!(third.blocking_recv().unwrap().output.unwrap().data[0], 3.0, "two permissions were enough for three jobs");
+    drop(thread);
+    gone.recv_timeout(Duration::from_secs(10)).unwrap();
+}
