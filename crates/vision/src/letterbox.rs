@@ -1,0 +1,184 @@
+//! The one resize: training, judging and serving all see pictures through it.
+//!
+//! Plain bilinear with pixel centres at .5, not antialiased: what OpenCV calls `INTER_LINEAR` and what weights from the
+//! YOLO ecosystem were trained with (measured in docs/decisions/image-stack.md). The picture keeps its aspect, stands in
+//! the middle, and is padded with grey 114.
+
+use std::cell::RefCell;
+
+use fast_image_resize::images::{CroppedImageMut, Image as FirImage, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+
+use crate::Image;
+use crate::boxes::Xyxy;
+
+/// Grey of the padding, as the ecosystem has it.
+pub const PADDING: u8 = 114;
+
+/// How a picture lies in a network's input.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Letterbox {
+    /// Input pixels a picture pixel. Along an axis the true factor is `fit / src`, which differs by the rounding of `fit`.
+    pub scale: f32,
+    /// Padding left of the picture, whole pixels.
+    pub pad_x: u32,
+    /// Padding above the picture, whole pixels.
+    pub pad_y: u32,
+    /// Columns of the resized picture within the input, at least 1.
+    pub fit_w: u32,
+    /// Rows of the resized picture within the input, at least 1.
+    pub fit_h: u32,
+    /// Columns of the picture.
+    pub src_w: u32,
+    /// Rows of the picture.
+    pub src_h: u32,
+    /// Columns of the input.
+    pub dst_w: u32,
+    /// Rows of the input.
+    pub dst_h: u32,
+}
+
+impl Letterbox {
+    /// Where a picture of `src_w` x `src_h` lies in an input of `dst_w` x `dst_h`. Sizes of 0 count as 1.
+    pub fn fit(src_w: u32, src_h: u32, dst_w: u32, dst_h: u32) -> Letterbox {
+        let (src_w, src_h, dst_w, dst_h) = (src_w.max(1), src_h.max(1), dst_w.max(1), dst_h.max(1));
+        let scale = (f64::from(dst_w) / f64::from(src_w)).min(f64::from(dst_h) / f64::from(src_h));
+        // 5000 x 1 into 640 x 640 would round to no row at all.
+        let fitted = |src: u32, dst: u32| ((f64::from(src) * scale).round() as u32).clamp(1, dst);
+        let (fit_w, fit_h) = (fitted(src_w, dst_w), fitted(src_h, dst_h));
+        // An odd rest goes right and below.
+        let (pad_x, pad_y) = ((dst_w - fit_w) / 2, (dst_h - fit_h) / 2);
+        Letterbox { scale: scale as f32, pad_x, pad_y, fit_w, fit_h, src_w, src_h, dst_w, dst_h }
+    }
+
+    /// From pixels of the picture to pixels of the input.
+    pub fn to_input(&self, b: Xyxy) -> Xyxy {
+        let (sx, sy) = (self.fit_w as f32 / self.src_w as f32, self.fit_h as f32 / self.src_h as f32);
+        let (px, py) = (self.pad_x as f32, self.pad_y as f32);
+        Xyxy::new(b.x1 * sx + px, b.y1 * sy + py, b.x2 * sx + px, b.y2 * sy + py)
+    }
+
+    /// From pixels of the input to pixels of the picture, clipped to it.
+    pub fn to_image(&self, b: Xyxy) -> Xyxy {
+        let (sx, sy) = (self.src_w as f32 / self.fit_w as f32, self.src_h as f32 / self.fit_h as f32);
+        let (px, py) = (self.pad_x as f32, self.pad_y as f32);
+        Xyxy::new((b.x1 - px) * sx, (b.y1 - py) * sy, (b.x2 - px) * sx, (b.y2 - py) * sy).clip(self.src_w as f32, self.src_h as f32)
+    }
+}
+
+/// The resizer's tables and the resized picture, kept from call to call: one set a thread, as large as its largest job.
+#[derive(Default)]
+struct Scratch {
+    resizer: Resizer,
+    fitted: Vec<u8>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+fn options() -> ResizeOptions {
+    ResizeOptions::new().resize_alg(ResizeAlg::Interpolation(FilterType::Bilinear))
+}
+
+fn view(image: &Image) -> ImageRef<'_> {
+    assert!(image.is_whole(), "{image:?} does not have three bytes for each of at least one pixel");
+    ImageRef::new(image.width, image.height, &image.data, PixelType::U8x3).expect("three bytes a pixel were checked")
+}
+
+/// Resizes to exactly `width` x `height` (at least 1), aspect not kept: [`letterbox`] without the padding.
+///
+/// # Panics
+/// If `image` is not [whole](Image::is_whole).
+pub fn resize(image: &Image, width: u32, height: u32) -> Image {
+    let (width, height) = (width.max(1), height.max(1));
+    if (width, height) == (image.width, image.height) {
+        return image.clone();
+    }
+    let mut out = FirImage::new(width, height, PixelType::U8x3);
+    SCRATCH.with_borrow_mut(|s| s.resizer.resize(&view(image), &mut out, &options())).expect("both pictures are RGB8 and not empty");
+    Image { width, height, data: out.into_vec() }
+}
+
+/// Resizes and pads into a picture of `width` x `height`.
+///
+/// # Panics
+/// If `image` is not [whole](Image::is_whole).
+pub fn letterbox(image: &Image, width: u32, height: u32) -> (Image, Letterbox) {
+    let place = Letterbox::fit(image.width, image.height, width, height);
+    let source = view(image);
+    let mut canvas = Image::filled(place.dst_w, place.dst_h, [PADDING; 3]);
+    let mut whole =
+        FirImage::from_slice_u8(place.dst_w, place.dst_h, &mut canvas.data, PixelType::U8x3).expect("the canvas has three bytes a pixel");
+    let mut inner = CroppedImageMut::new(&mut whole, place.pad_x, place.pad_y, place.fit_w, place.fit_h)
+        .expect("the fitted picture lies within the canvas");
+    SCRATCH.with_borrow_mut(|s| s.resizer.resize(&source, &mut inner, &options())).expect("both pictures are RGB8 and not empty");
+    (canvas, place)
+}
+
+/// Resizes and pads into `out`: `[3, height, width]`, RGB, 0 to 1 (`byte / 255`), ready for an engine.
+///
+/// # Panics
+/// If `image` is not [whole](Image::is_whole) or `out` is not `3 * height * width` long.
+pub fn letterbox_chw(image: &Image, width: u32, height: u32, out: &mut [f32]) -> Letterbox {
+    planar(image, width, height, out, UNIT[usize::from(PADDING)], |byte| UNIT[usize::from(byte)])
+}
+
+/// As [`letterbox_chw`], in bytes 0 to 255: for training, which converts on the device.
+///
+/// # Panics
+/// If `image` is not [whole](Image::is_whole) or `out` is not `3 * height * width` long.
+pub fn letterbox_chw_u8(image: &Image, width: u32, height: u32, out: &mut [u8]) -> Letterbox {
+    planar(image, width, height, out, PADDING, |byte| byte)
+}
+
+/// `byte / 255` for every byte, rounded once, as a tensor division gives it.
+static UNIT: [f32; 256] = {
+    let mut table = [0.0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = byte as f32 / 255.0;
+        byte += 1;
+    }
+    table
+};
+
+fn planar<T: Copy>(image: &Image, width: u32, height: u32, out: &mut [T], padding: T, value: impl Fn(u8) -> T) -> Letterbox {
+    let place = Letterbox::fit(image.width, image.height, width, height);
+    let (dst_w, dst_h) = (place.dst_w as usize, place.dst_h as usize);
+    assert_eq!(out.len(), 3 * dst_w * dst_h, "the input buffer must hold [3, {dst_h}, {dst_w}]");
+    let source = view(image);
+    let (fit_w, fit_h) = (place.fit_w as usize, place.fit_h as usize);
+    SCRATCH.with_borrow_mut(|scratch| {
+        let fitted: &[u8] = if (place.fit_w, place.fit_h) == (image.width, image.height) {
+            &image.data
+        } else {
+            scratch.fitted.resize(fit_w * fit_h * 3, 0);
+            let mut target = FirImage::from_slice_u8(place.fit_w, place.fit_h, &mut scratch.fitted, PixelType::U8x3)
+                .expect("the buffer was sized for it");
+            scratch.resizer.resize(&source, &mut target, &options()).expect("both pictures are RGB8 and not empty");
+            &scratch.fitted
+        };
+        let (left, top) = (place.pad_x as usize, place.pad_y as usize);
+        let (red, rest) = out.split_at_mut(dst_w * dst_h);
+        let (green, blue) = rest.split_at_mut(dst_w * dst_h);
+        for plane in [&mut *red, &mut *green, &mut *blue] {
+            plane[..top * dst_w].fill(padding);
+            plane[(top + fit_h) * dst_w..].fill(padding);
+        }
+        for (row, pixels) in fitted.chunks_exact(fit_w * 3).enumerate() {
+            let start = (top + row) * dst_w;
+            let line = start..start + dst_w;
+            let (r, g, b) = (&mut red[line.clone()], &mut green[line.clone()], &mut blue[line]);
+            for channel in [&mut *r, &mut *g, &mut *b] {
+                channel[..left].fill(padding);
+                channel[left + fit_w..].fill(padding);
+            }
+            let (r, g, b) = (&mut r[left..left + fit_w], &mut g[left..left + fit_w], &mut b[left..left + fit_w]);
+            for (((pixel, r), g), b) in pixels.as_chunks::<3>().0.iter().zip(r).zip(g).zip(b) {
+                (*r, *g, *b) = (value(pixel[0]), value(pixel[1]), value(pixel[2]));
+            }
+        }
+    });
+    place
+}

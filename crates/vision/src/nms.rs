@@ -1,0 +1,137 @@
+//! From a network's raw output to detections: threshold, keep the best, drop doubles.
+
+use serde::{Deserialize, Serialize};
+
+use crate::boxes::Xyxy;
+
+/// One found object.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Detection {
+    /// Index into the model's class names.
+    pub class: u32,
+    /// The class score, 0 to 1.
+    pub confidence: f32,
+    /// Where, in pixels of whatever picture the caller is in.
+    pub bbox: Xyxy,
+}
+
+/// How raw output becomes detections.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NmsConfig {
+    /// Scores below are dropped.
+    pub confidence: f32,
+    /// Of two boxes of one class that overlap by more than this the weaker one is dropped.
+    pub iou: f32,
+    /// At most so many detections a picture, the most confident ones.
+    pub max_detections: usize,
+    /// May one anchor give several classes? Yes when judging, no when serving.
+    pub multi_label: bool,
+}
+
+impl NmsConfig {
+    /// What `POST /infer` answers by default.
+    pub const fn serving() -> NmsConfig {
+        NmsConfig { confidence: 0.25, iou: 0.7, max_detections: 300, multi_label: false }
+    }
+
+    /// What mAP is computed from: nearly everything, so that the precision curve reaches its end.
+    pub const fn judging() -> NmsConfig {
+        NmsConfig { confidence: 0.001, iou: 0.7, max_detections: 300, multi_label: true }
+    }
+}
+
+/// Only so many candidates, the most confident ones, go into the pairwise part: judging an untrained network would
+/// otherwise compare 8400 anchors x 80 classes. With 300 kept, 30,000 candidates cost at most 9 million overlaps.
+pub const MAX_CANDIDATES: usize = 30_000;
+
+#[derive(Clone, Copy)]
+struct Candidate {
+    confidence: f32,
+    class: u32,
+    anchor: u32,
+}
+
+impl Candidate {
+    /// Most confident first; ties by anchor, then class, so that the same output gives the same list everywhere.
+    fn order(&self, other: &Candidate) -> std::cmp::Ordering {
+        other.confidence.total_cmp(&self.confidence).then(self.anchor.cmp(&other.anchor)).then(self.class.cmp(&other.class))
+    }
+}
+
+/// Turns outputs into detections, with buffers that are kept from picture to picture.
+#[derive(Default)]
+pub struct Postprocess {
+    candidates: Vec<Candidate>,
+    best: Vec<(f32, u32)>,
+}
+
+impl Postprocess {
+    /// Empty buffers; they grow to the first output's size.
+    pub fn new() -> Postprocess {
+        Postprocess::default()
+    }
+
+    /// Detections of one picture in pixels of the network's input, most confident first.
+    ///
+    /// `output` is `[4 + classes, anchors]`: the rows cx, cy, w, h, then a score row for each class. Scores and boxes
+    /// that are not finite numbers give no detection. Overlap is looked at within a class only.
+    ///
+    /// # Panics
+    /// If `output` is not `(4 + classes) * anchors` long.
+    pub fn run(&mut self, output: &[f32], classes: usize, anchors: usize, config: &NmsConfig) -> Vec<Detection> {
+        assert_eq!(output.len(), (4 + classes) * anchors, "the output must hold [4 + {classes}, {anchors}]");
+        if anchors == 0 || classes == 0 {
+            return Vec::new();
+        }
+        let (boxes, scores) = output.split_at(4 * anchors);
+        self.collect(scores, classes, anchors, config);
+        if self.candidates.len() > MAX_CANDIDATES {
+            self.candidates.select_nth_unstable_by(MAX_CANDIDATES, Candidate::order);
+            self.candidates.truncate(MAX_CANDIDATES);
+        }
+        self.candidates.sort_unstable_by(Candidate::order);
+
+        let mut kept: Vec<Detection> = Vec::with_capacity(config.max_detections.min(self.candidates.len()));
+        for candidate in &self.candidates {
+            if kept.len() >= config.max_detections {
+                break;
+            }
+            let at = candidate.anchor as usize;
+            let bbox = Xyxy::from_cxcywh(boxes[at], boxes[anchors + at], boxes[2 * anchors + at], boxes[3 * anchors + at]);
+            if !bbox.is_finite() || kept.iter().any(|k| k.class == candidate.class && k.bbox.iou(bbox) > config.iou) {
+                continue;
+            }
+            kept.push(Detection { class: candidate.class, confidence: candidate.confidence, bbox });
+        }
+        kept
+    }
+
+    /// Fills `candidates`. Rows are read one after the other, as they lie in memory. NaN fails every comparison.
+    fn collect(&mut self, scores: &[f32], classes: usize, anchors: usize, config: &NmsConfig) {
+        self.candidates.clear();
+        let wanted = |score: f32| score >= config.confidence && score.is_finite();
+        if config.multi_label {
+            for (class, row) in scores.chunks_exact(anchors).enumerate() {
+                let found = row.iter().enumerate().filter(|&(_, &score)| wanted(score));
+                self.candidates.extend(found.map(|(anchor, &confidence)| Candidate {
+                    confidence,
+                    class: class as u32,
+                    anchor: anchor as u32,
+                }));
+            }
+            return;
+        }
+        debug_assert_eq!(scores.len(), classes * anchors);
+        self.best.clear();
+        self.best.resize(anchors, (f32::NEG_INFINITY, 0));
+        for (class, row) in scores.chunks_exact(anchors).enumerate() {
+            for (best, &score) in self.best.iter_mut().zip(row) {
+                if score > best.0 && score.is_finite() {
+                    *best = (score, class as u32);
+                }
+            }
+        }
+        let found = self.best.iter().enumerate().filter(|&(_, &(score, _))| wanted(score));
+        self.candidates.extend(found.map(|(anchor, &(confidence, class))| Candidate { confidence, class, anchor: anchor as u32 }));
+    }
+}
