@@ -1,1 +1,3 @@
-//! edgeloop
+//! edgeloop: the loop on one box. Starts the other components as children, and shows what they do.
+
+pub mod children;
