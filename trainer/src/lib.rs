@@ -1,1 +1,4 @@
 //! edgeloop-trainer
+
+pub mod export;
+pub mod net;

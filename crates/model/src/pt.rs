@@ -1,0 +1,1 @@
+//! The `.pt` file: an ordinary PyTorch archive, written and read as data.
