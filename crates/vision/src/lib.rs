@@ -5,10 +5,13 @@
 
 pub mod boxes;
 pub mod decode;
+pub mod draw;
 pub mod encode;
 pub mod letterbox;
 pub mod map;
 pub mod nms;
+pub mod plot;
+mod text;
 
 /// An upright picture in memory: RGB, 8 bits a channel, row-major, channels last.
 #[derive(Clone, PartialEq, Eq)]
