@@ -2,3 +2,5 @@
 
 pub mod export;
 pub mod net;
+pub mod data;
+pub mod judge;

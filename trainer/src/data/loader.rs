@@ -1,0 +1,202 @@
+//! Augmented batches for training.
+
+use super::{
+    Batch, DataError, Dataset, Sample,
+    augment::{Augment, Draws, Tile, order, render},
+    cache::Cache,
+    check::read_image,
+    prefetch::Prefetch,
+};
+use edgeloop_vision::letterbox::{Letterbox, resize};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// How batches are made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoaderConfig {
+    /// Side of the square input in pixels, a multiple of 32.
+    pub imgsz: u32,
+    /// Images a batch; the last one of an epoch may be smaller.
+    pub batch: usize,
+    /// What every draw depends on, with the epoch and the image.
+    pub seed: u64,
+    /// Threads; 0 works in the thread that asks. The batches are the same for any number.
+    pub workers: usize,
+    /// How pictures are changed (train side only).
+    pub augment: Augment,
+    /// Memory for decoded pictures, in MiB, of this loader.
+    pub cache_mb: usize,
+}
+
+impl LoaderConfig {
+    pub(super) fn check(&self) -> Result<(), DataError> {
+        if self.imgsz == 0 || !self.imgsz.is_multiple_of(32) || self.imgsz > 4096 {
+            return Err(DataError::Settings(format!("IMGSZ is {}; it must be a multiple of 32, up to 4096", self.imgsz)));
+        }
+        if self.batch == 0 || self.batch > 4096 {
+            return Err(DataError::Settings(format!("BATCH_SIZE is {}; it must be between 1 and 4096", self.batch)));
+        }
+        self.augment.problem().map_or(Ok(()), |problem| Err(DataError::Settings(problem)))
+    }
+}
+
+/// The train side of a data set as batches.
+pub struct TrainLoader {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    dataset: Arc<Dataset>,
+    config: LoaderConfig,
+    cache: Cache<Tile>,
+    unreadable: Mutex<BTreeMap<usize, String>>,
+}
+
+/// Unreadable images in a row before the folder counts as gone.
+const MAX_REPLACED: usize = 16;
+
+/// Mosaic partners come from so many batches around: recent enough to be in the cache where it cannot hold all, many enough
+/// that the mix is no poorer.
+const PARTNER_BATCHES: usize = 8;
+
+impl TrainLoader {
+    /// Makes a loader; no thread starts yet.
+    ///
+    /// # Errors
+    /// [`DataError::Settings`] for sizes and augmentations that make no sense, [`DataError::EmptySide`] without train images.
+    pub fn new(dataset: Arc<Dataset>, config: LoaderConfig) -> Result<Self, DataError> {
+        config.check()?;
+        if dataset.train.is_empty() {
+            return Err(DataError::EmptySide { side: "train", message: "nothing to learn from".to_owned() });
+        }
+        let cache = Cache::new(dataset.train.len(), config.cache_mb.saturating_mul(1 << 20));
+        Ok(Self { shared: Arc::new(Shared { dataset, config, cache, unreadable: Mutex::default() }) })
+    }
+
+    /// Batches in every epoch.
+    pub fn batches_per_epoch(&self) -> usize {
+        self.shared.dataset.train.len().div_ceil(self.shared.config.batch)
+    }
+
+    /// Starts the threads on one epoch. `mosaic` false leaves the mosaic out, as the last epochs of a training do.
+    /// Dropping the iterator stops them.
+    pub fn epoch(&self, epoch: u32, mosaic: bool) -> EpochBatches {
+        let shared = self.shared.clone();
+        let order = order(shared.config.seed, epoch, shared.dataset.train.len());
+        let make = move |batch| shared.batch(&order, epoch, mosaic, batch);
+        EpochBatches { inner: Prefetch::new(self.batches_per_epoch(), self.shared.config.workers, Arc::new(make)) }
+    }
+
+    /// Images that could be read by the scan and no longer can; others were taken in their place.
+    pub fn unreadable(&self) -> Vec<(PathBuf, String)> {
+        let unreadable = self.shared.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+        unreadable.iter().map(|(&index, why)| (self.shared.dataset.train[index].path.clone(), why.clone())).collect()
+    }
+}
+
+/// The batches of one epoch.
+pub struct EpochBatches {
+    inner: Prefetch<Batch>,
+}
+
+impl Iterator for EpochBatches {
+    type Item = Result<Batch, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.inner.next()
+    }
+}
+
+impl Shared {
+    fn batch(&self, order: &[usize], epoch: u32, mosaic: bool, number: usize) -> Result<Batch, DataError> {
+        let (size, from) = (self.config.imgsz as usize, number * self.config.batch);
+        let n = self.config.batch.min(order.len() - from);
+        let mut images = vec![0; n * 3 * size * size];
+        let mut targets = Vec::new();
+        for (image, out) in images.chunks_exact_mut(3 * size * size).enumerate() {
+            self.picture(order, epoch, mosaic, from + image, image as u32, out, &mut targets)?;
+        }
+        Ok(Batch { n, h: size, w: size, images, targets })
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one call; a struct for it would be read once")]
+    fn picture(
+        &self,
+        order: &[usize],
+        epoch: u32,
+        mosaic: bool,
+        position: usize,
+        image: u32,
+        out: &mut [u8],
+        targets: &mut Vec<super::Target>,
+    ) -> Result<(), DataError> {
+        let (index, tile) = self.first_readable(order, position)?;
+        let draws = Draws::new(&self.config.augment, mosaic, self.config.seed, epoch, order[position]);
+        let objects = |index: usize| &self.dataset.train[index].objects[..];
+        let size = self.config.imgsz as usize;
+        if !draws.mosaic {
+            render(&draws, &[(&tile, objects(index))], size, out, image, targets);
+            return Ok(());
+        }
+        let near = self.neighbours(order, position);
+        let partners = draws.partners.map(|at| {
+            let partner = near[(at * near.len() as f64) as usize % near.len()];
+            // A partner that is gone is replaced by the picture itself, which was just read.
+            self.tile(partner).map_or_else(|| (index, tile.clone()), |tile| (partner, tile))
+        });
+        let [b, c, d] = &partners;
+        let pictures = [(index, &tile), (b.0, &b.1), (c.0, &c.1), (d.0, &d.1)].map(|(index, tile)| (&**tile, objects(index)));
+        render(&draws, &pictures, size, out, image, targets);
+        Ok(())
+    }
+
+    /// The images that the epoch visits around `position`.
+    fn neighbours<'a>(&self, order: &'a [usize], position: usize) -> &'a [usize] {
+        let window = self.config.batch.saturating_mul(PARTNER_BATCHES).clamp(32, 1024).min(order.len());
+        let from = (position / window * window).min(order.len() - window);
+        &order[from..from + window]
+    }
+
+    /// The image at `position`, or where it is gone the next one of the order that is not: batches keep their size.
+    fn first_readable(&self, order: &[usize], position: usize) -> Result<(usize, Arc<Tile>), DataError> {
+        for step in 0..MAX_REPLACED {
+            let index = order[(position + step) % order.len()];
+            if let Some(tile) = self.tile(index) {
+                return Ok((index, tile));
+            }
+        }
+        let index = order[position];
+        let message = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).get(&index).cloned().unwrap_or_default();
+        Err(DataError::Vanished { count: MAX_REPLACED, path: self.dataset.train[index].path.clone(), message })
+    }
+
+    fn tile(&self, index: usize) -> Option<Arc<Tile>> {
+        let sample = &self.dataset.train[index];
+        let size = self.config.imgsz;
+        match self.cache.get(index, || load(sample, size)) {
+            Ok(tile) => Some(tile),
+            Err(why) => {
+                let mut unreadable = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+                if unreadable.insert(index, why.clone()).is_none() {
+                    tracing::warn!(path = %sample.path.display(), "image can no longer be read, another is taken instead: {why}");
+                }
+                None
+            }
+        }
+    }
+}
+
+/// Decodes and resizes with the one resize of training, judging and serving, but without the letterbox's padding.
+fn load(sample: &Sample, size: u32) -> Result<(Tile, usize), String> {
+    let image = read_image(&sample.path)?;
+    let fit = Letterbox::fit(image.width, image.height, size, size);
+    let tile = Tile::new(resize(&image, fit.fit_w, fit.fit_h));
+    let bytes = tile.bytes();
+    Ok((tile, bytes))
+}
+
+#[cfg(test)]
+mod tests;

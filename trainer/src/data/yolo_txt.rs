@@ -1,0 +1,125 @@
+//! YOLO label rows: `class cx cy w h`, fractions of the image; or `class x1 y1 x2 y2 x3 y3 …`, a polygon, of which the box is taken.
+
+use super::{Object, error::Problem};
+use std::path::Path;
+
+/// More boxes than this in one image are a mistake, and equal ones are looked for by comparing each with each.
+const MAX_BOXES: usize = 20_000;
+
+/// Coordinates a little outside of the picture come from dragging a box over its edge; further outside they are pixels, not fractions.
+const SLACK: f32 = 0.5;
+
+/// What was found in a label file, or counted over many.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct Rows {
+    /// Boxes, cut at the edges.
+    pub objects: Vec<Object>,
+    /// Boxes that were cut.
+    pub clipped: usize,
+    /// Boxes without an area inside the image.
+    pub dropped: usize,
+    /// Equal rows after the first.
+    pub duplicates: usize,
+}
+
+impl Rows {
+    /// Adds a box given by its corners, as fractions of the image: cut at the edges, counted, left out when nothing remains.
+    pub fn push(&mut self, class: u32, x1: f32, y1: f32, x2: f32, y2: f32) {
+        // A box drawn to the very edge is written as 0.5 + 0.500001: rounding, not a box over the edge.
+        const ROUNDING: f32 = 1e-4;
+        let (left, top, right, bottom) = (x1.clamp(0.0, 1.0), y1.clamp(0.0, 1.0), x2.clamp(0.0, 1.0), y2.clamp(0.0, 1.0));
+        let (w, h) = (right - left, bottom - top);
+        if w <= 1e-6 || h <= 1e-6 {
+            self.dropped += 1;
+            return;
+        }
+        let object = Object { class, cx: (left + right) / 2.0, cy: (top + bottom) / 2.0, w, h };
+        if self.objects.contains(&object) {
+            self.duplicates += 1;
+            return;
+        }
+        if [left - x1, top - y1, x2 - right, y2 - bottom].into_iter().any(|over| over > ROUNDING) {
+            self.clipped += 1;
+        }
+        self.objects.push(object);
+    }
+}
+
+/// Parses one label file. A class from `classes` up is a problem.
+///
+/// # Errors
+/// Every broken row, with its line; good rows of the same file are not returned then.
+pub fn parse(file: &Path, text: &str, classes: usize) -> Result<Rows, Vec<Problem>> {
+    let mut rows = Rows::default();
+    let mut problems = Vec::new();
+    for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+        if line.trim().is_empty() {
+            continue;
+        }
+        if let Err(message) = row(line, classes, &mut rows) {
+            problems.push(Problem { file: file.to_owned(), line: index + 1, message });
+        }
+        if rows.objects.len() > MAX_BOXES {
+            problems.push(Problem { file: file.to_owned(), line: index + 1, message: format!("more than {MAX_BOXES} boxes in one image") });
+            break;
+        }
+    }
+    if problems.is_empty() { Ok(rows) } else { Err(problems) }
+}
+
+fn row(line: &str, classes: usize, rows: &mut Rows) -> Result<(), String> {
+    let mut values = line.split_whitespace();
+    let class = class(values.next().unwrap_or_default(), classes)?;
+    let numbers = values.map(number).collect::<Result<Vec<f32>, String>>()?;
+    match numbers.len() {
+        4 => {
+            let [cx, cy, w, h] = [numbers[0], numbers[1], numbers[2], numbers[3]];
+            if w < 0.0 || h < 0.0 {
+                return Err(format!("width {w} and height {h} must not be negative"));
+            }
+            rows.push(class, cx - w / 2.0, cy - h / 2.0, cx + w / 2.0, cy + h / 2.0);
+        }
+        5 => return Err("6 values: this looks like a prediction with its confidence; a label row is `class cx cy w h`".to_owned()),
+        n if n >= 6 && n % 2 == 0 => {
+            let (xs, ys) = (numbers.iter().step_by(2), numbers.iter().skip(1).step_by(2));
+            let (x1, x2) = span(xs);
+            let (y1, y2) = span(ys);
+            rows.push(class, x1, y1, x2, y2);
+        }
+        n => return Err(format!("{} values; a label row is `class cx cy w h`, or a class and at least 3 polygon points", n + 1)),
+    }
+    Ok(())
+}
+
+fn class(text: &str, classes: usize) -> Result<u32, String> {
+    // Some tools write the class as 0.0.
+    let class = text.strip_suffix(".0").unwrap_or(text).parse::<u32>();
+    let class = class.map_err(|_| format!("class `{}` is not a whole number from 0 up", shorten(text)))?;
+    if class as usize >= classes {
+        return Err(format!(
+            "class {class} is out of range: there are {classes} classes, 0 to {}; correct the row, or name the class in classes.txt or data.yaml",
+            classes.saturating_sub(1)
+        ));
+    }
+    Ok(class)
+}
+
+fn number(text: &str) -> Result<f32, String> {
+    let value = text.parse::<f32>().map_err(|_| format!("`{}` is not a number", shorten(text)))?;
+    if !value.is_finite() {
+        return Err(format!("`{}` is not a finite number", shorten(text)));
+    }
+    if !(-SLACK..=1.0 + SLACK).contains(&value) {
+        return Err(format!("{value} is not a fraction of the image (0 to 1): are these pixels?"));
+    }
+    Ok(value)
+}
+
+fn span<'a>(values: impl Iterator<Item = &'a f32>) -> (f32, f32) {
+    values.fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &value| (low.min(value), high.max(value)))
+}
+
+/// Label files are other people's data: a message quotes no more than a few characters of them.
+fn shorten(text: &str) -> String {
+    if text.chars().count() <= 24 { text.to_owned() } else { text.chars().take(24).chain(['…']).collect() }
+}
