@@ -1,5 +1,7 @@
 //! `training_status.json`: what the trainer is doing, for `edgeloop status` and whoever looks.
 
+use std::path::PathBuf;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -117,6 +119,9 @@ pub struct TrainingStatus {
     /// Figures of the epochs so far.
     #[serde(default)]
     pub epochs_log: Vec<EpochLog>,
+    /// The first few images of the val split, never trained on: for whoever wants to try the model (the demo does).
+    #[serde(default)]
+    pub val_sample: Vec<PathBuf>,
     /// How the last finished run ended: this run's at its end, the one before until then.
     #[serde(default)]
     pub last_outcome: Option<Outcome>,
