@@ -1,3 +1,4 @@
 //! edgeloop: the loop on one box. Starts the other components as children, and shows what they do.
 
 pub mod children;
+pub mod demo;

@@ -1,0 +1,3 @@
+//! The loop shown from beginning to end on made data.
+
+pub mod scene;
