@@ -6,8 +6,9 @@
 
 use std::cell::RefCell;
 
-use fast_image_resize::images::{CroppedImageMut, Image as FirImage, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 
 use crate::Image;
 use crate::boxes::Xyxy;
@@ -77,13 +78,14 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-fn options() -> ResizeOptions {
-    ResizeOptions::new().resize_alg(ResizeAlg::Interpolation(FilterType::Bilinear))
-}
-
-fn view(image: &Image) -> ImageRef<'_> {
+/// Resizes into `out`, `width * height * 3` bytes. The one place where the resizer is called, and with a pixel type that is known at
+/// compile time: each call of its untyped form compiles the whole library again for every pixel type there is.
+fn resize_into(resizer: &mut Resizer, image: &Image, width: u32, height: u32, out: &mut [u8]) {
     assert!(image.is_whole(), "{image:?} does not have three bytes for each of at least one pixel");
-    ImageRef::new(image.width, image.height, &image.data, PixelType::U8x3).expect("three bytes a pixel were checked")
+    let source = TypedImageRef::<U8x3>::from_buffer(image.width, image.height, &image.data).expect("three bytes a pixel were checked");
+    let mut target = TypedImage::<U8x3>::from_buffer(width, height, out).expect("the buffer was sized for it");
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Interpolation(FilterType::Bilinear));
+    resizer.resize_typed(&source, &mut target, &options).expect("both pictures are RGB8 and not empty");
 }
 
 /// Resizes to exactly `width` x `height` (at least 1), aspect not kept: [`letterbox`] without the padding.
@@ -95,9 +97,9 @@ pub fn resize(image: &Image, width: u32, height: u32) -> Image {
     if (width, height) == (image.width, image.height) {
         return image.clone();
     }
-    let mut out = FirImage::new(width, height, PixelType::U8x3);
-    SCRATCH.with_borrow_mut(|s| s.resizer.resize(&view(image), &mut out, &options())).expect("both pictures are RGB8 and not empty");
-    Image { width, height, data: out.into_vec() }
+    let mut out = Image::filled(width, height, [0; 3]);
+    SCRATCH.with_borrow_mut(|s| resize_into(&mut s.resizer, image, width, height, &mut out.data));
+    out
 }
 
 /// Resizes and pads into a picture of `width` x `height`.
@@ -106,13 +108,14 @@ pub fn resize(image: &Image, width: u32, height: u32) -> Image {
 /// If `image` is not [whole](Image::is_whole).
 pub fn letterbox(image: &Image, width: u32, height: u32) -> (Image, Letterbox) {
     let place = Letterbox::fit(image.width, image.height, width, height);
-    let source = view(image);
+    let fitted = resize(image, place.fit_w, place.fit_h);
     let mut canvas = Image::filled(place.dst_w, place.dst_h, [PADDING; 3]);
-    let mut whole =
-        FirImage::from_slice_u8(place.dst_w, place.dst_h, &mut canvas.data, PixelType::U8x3).expect("the canvas has three bytes a pixel");
-    let mut inner = CroppedImageMut::new(&mut whole, place.pad_x, place.pad_y, place.fit_w, place.fit_h)
-        .expect("the fitted picture lies within the canvas");
-    SCRATCH.with_borrow_mut(|s| s.resizer.resize(&source, &mut inner, &options())).expect("both pictures are RGB8 and not empty");
+    let (row_bytes, canvas_row) = (place.fit_w as usize * 3, place.dst_w as usize * 3);
+    let left = place.pad_x as usize * 3;
+    let lines = canvas.data.chunks_exact_mut(canvas_row).skip(place.pad_y as usize);
+    for (line, row) in lines.zip(fitted.data.chunks_exact(row_bytes)) {
+        line[left..left + row_bytes].copy_from_slice(row);
+    }
     (canvas, place)
 }
 
@@ -147,16 +150,13 @@ fn planar<T: Copy>(image: &Image, width: u32, height: u32, out: &mut [T], paddin
     let place = Letterbox::fit(image.width, image.height, width, height);
     let (dst_w, dst_h) = (place.dst_w as usize, place.dst_h as usize);
     assert_eq!(out.len(), 3 * dst_w * dst_h, "the input buffer must hold [3, {dst_h}, {dst_w}]");
-    let source = view(image);
     let (fit_w, fit_h) = (place.fit_w as usize, place.fit_h as usize);
     SCRATCH.with_borrow_mut(|scratch| {
         let fitted: &[u8] = if (place.fit_w, place.fit_h) == (image.width, image.height) {
             &image.data
         } else {
             scratch.fitted.resize(fit_w * fit_h * 3, 0);
-            let mut target = FirImage::from_slice_u8(place.fit_w, place.fit_h, &mut scratch.fitted, PixelType::U8x3)
-                .expect("the buffer was sized for it");
-            scratch.resizer.resize(&source, &mut target, &options()).expect("both pictures are RGB8 and not empty");
+            resize_into(&mut scratch.resizer, image, place.fit_w, place.fit_h, &mut scratch.fitted);
             &scratch.fitted
         };
         let (left, top) = (place.pad_x as usize, place.pad_y as usize);
