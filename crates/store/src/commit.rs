@@ -4,7 +4,7 @@
 //! empties that folder before anything else, so a process that was passed while it slept has nothing left to rename: its number
 //! need not be newest *at* the rename for the rename to be harmless. The numbers are read again all the same, just before.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -66,8 +66,18 @@ impl<'a> Commit<'a> {
     }
 
     /// Where this commit's files are prepared.
-    pub(crate) fn folder(&self) -> PathBuf {
+    fn folder(&self) -> PathBuf {
         self.store.layout.commit(self.lock.fence())
+    }
+
+    /// Is this still the newest holder?
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        self.lock.check()
+    }
+
+    /// Runs `make` with the folder in which the files are to be prepared; it does not exist yet.
+    pub(crate) fn prepare(&self, make: impl FnOnce(&Path) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        make(&self.folder()).map_err(|error| self.give_up(error))
     }
 
     /// Puts the prepared files in place. On an error before the pointer moved nothing has changed.
@@ -123,6 +133,8 @@ impl<'a> Commit<'a> {
     }
 
     fn finish(&self, plan: &Plan) -> Result<(), StoreError> {
+        // A process that slept since: whoever passed it has written this already.
+        self.lock.check()?;
         history::append(&self.store.layout, &plan.history)?;
         fault::hit("history-written");
         self.store.remove_candidate(plan)?;

@@ -18,14 +18,14 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// The operating system refused.
-    #[error("cannot {action} {path}: {source}")]
+    #[error("cannot {action} {path}: {cause}")]
     Io {
         /// What was tried, as a verb.
         action: &'static str,
         /// On which file.
         path: PathBuf,
-        /// The system's answer.
-        source: io::Error,
+        /// The system's answer; part of the message, so not a source as well.
+        cause: io::Error,
     },
     /// A JSON file of the store cannot be understood.
     #[error("{path} is not usable: {reason}")]
@@ -145,7 +145,7 @@ impl StoreError {
     /// For `map_err`: the system's error with the file and what was tried.
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |source| Self::Io { action, path, source }
+        move |cause| Self::Io { action, path, cause }
     }
 
     /// True when trying again later can succeed without anybody doing anything: somebody else has the lock.

@@ -50,9 +50,11 @@ static FAULT: LazyLock<Option<Fault>> = LazyLock::new(|| {
 pub(crate) fn hit(point: &str) {
     let Some(fault) = FAULT.as_ref().filter(|fault| fault.point == point) else { return };
     if fault.stop {
-        // The whole process, heartbeat thread and all.
-        let stopped = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
-        stopped.expect("a process may stop itself");
+        // raise(3) and not kill(2): the signal goes to this very thread, which stops the whole process, heartbeat thread and all,
+        // before it comes back from here. kill(2) may pick another thread, and this one would run on for a moment.
+        // SAFETY: raise has no preconditions, and SIGSTOP runs no handler.
+        let failed = unsafe { libc::raise(libc::SIGSTOP) };
+        assert_eq!(failed, 0, "a process may stop itself");
     } else {
         std::process::abort();
     }

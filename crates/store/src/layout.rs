@@ -88,7 +88,7 @@ impl Layout {
 pub(crate) const POINTER: &str = "latest_metadata.json";
 pub(crate) const PLAN: &str = "plan.json";
 const STAGE: &str = "version-";
-pub(crate) const COMMIT: &str = "commit-";
+const COMMIT: &str = "commit-";
 pub(crate) const TRASH: &str = "prune-";
 pub(crate) const TRASH_CANDIDATE: &str = "prune-candidate-";
 
@@ -110,4 +110,9 @@ pub(crate) fn version_of_any(name: &str) -> Option<Version> {
 /// The fencing number in the name of a staged version's folder.
 pub(crate) fn stage_fence(name: &str) -> Option<u64> {
     name.strip_prefix(STAGE)?.rsplit_once('-')?.1.parse().ok()
+}
+
+/// The fencing number in the name of a commit's folder.
+pub(crate) fn commit_fence(name: &str) -> Option<u64> {
+    name.strip_prefix(COMMIT)?.parse().ok()
 }

@@ -127,7 +127,7 @@ impl Lock {
         let record = Record { lock: self.kind, fence, owner: owner.clone(), since: self.clock.utc(), beat: 0, released: false };
         let path = self.path(fence);
         match files::write_new(&path, &record.to_block()) {
-            Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => return Ok(None),
+            Err(StoreError::Io { cause, .. }) if cause.kind() == std::io::ErrorKind::AlreadyExists => return Ok(None),
             Err(error) => {
                 // Half a record would look like a holder of unknown name until it is stale.
                 let _ = files::remove(&path);

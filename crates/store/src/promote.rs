@@ -1,7 +1,7 @@
 //! The pointer moved by hand: to a version somebody names, or back to the one before. Waits for no training.
 
 use crate::commit::{Commit, Plan, PlanPlace};
-use crate::layout::{self, Place};
+use crate::layout::Place;
 use crate::publish::copy_latest;
 use crate::{HistoryEntry, HistoryEvent, Metadata, Owner, Pointer, Store, StoreError, Version, files};
 
@@ -79,18 +79,14 @@ impl Store {
         event: HistoryEvent,
     ) -> Result<Pointer, StoreError> {
         let metadata = &pointer.metadata;
-        let (source, folder) = (self.layout.place(place), commit.folder());
-        files::make_dir(&folder)?;
-        copy_latest(&source, &metadata.files, &folder)?;
-        let mut new = Vec::new();
-        if place == Place::Candidates {
-            // Copied, not moved: what lies in the commit's own folder is all that a late process could still rename.
-            new = Plan::names(metadata);
-            for name in &new {
-                files::copy_new(&source.join(name), &folder.join(name))?;
-            }
-            debug_assert!(new.contains(&layout::metadata_name(&metadata.version)));
-        }
+        let source = self.layout.place(place);
+        // Copied, not moved: what lies in the commit's own folder is all that a late process could still rename.
+        let new = if place == Place::Candidates { Plan::names(metadata) } else { Vec::new() };
+        commit.prepare(|folder| {
+            files::make_dir(folder)?;
+            copy_latest(&source, &metadata.files, folder)?;
+            new.iter().try_for_each(|name| files::copy_new(&source.join(name), &folder.join(name)))
+        })?;
         let plan = Plan {
             version: metadata.version.clone(),
             to: PlanPlace::Root,

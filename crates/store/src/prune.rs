@@ -51,15 +51,14 @@ impl Store {
         }
         let mut report = PruneReport::default();
         for (place, metadata, why) in choose(&survey.versions, &survey.candidates, &protected, retention) {
-            self.remove_version(place, metadata, &why)?;
+            self.remove_version(&commit, place, metadata, &why)?;
             report.removed.push(metadata.version.clone());
             report.bytes += metadata.bytes();
         }
-        drop(commit);
         Ok(report)
     }
 
-    fn remove_version(&self, place: Place, metadata: &Metadata, why: &str) -> Result<(), StoreError> {
+    fn remove_version(&self, commit: &Commit<'_>, place: Place, metadata: &Metadata, why: &str) -> Result<(), StoreError> {
         let version = &metadata.version;
         let (trash, name) = (self.layout.trash(place, version), layout::metadata_name(version));
         files::make_dir(&trash)?;
@@ -77,6 +76,8 @@ impl Store {
         files::write_new(&trash.join(ENTRY), &files::to_json(&entry))?;
         files::sync_dir(&trash)?;
         fault::hit("prune-begun");
+        // Asked after the folder was made: whoever takes the lock over from now on removes it, and the rename below fails.
+        commit.check()?;
         // From here on it is no version any more, and whoever comes next goes on.
         files::rename(&self.layout.place(place).join(&name), &trash.join(&name))?;
         files::sync_dir(&trash)?;

@@ -31,6 +31,11 @@ impl Store {
         check(&draft)?;
         self.layout.make_folders()?;
         lock.held.check()?;
+        // Who was passed finds its staged files gone: that is no trouble with the disk.
+        self.publish_locked(lock, draft, promote).map_err(|error| lock.held.check().err().unwrap_or(error))
+    }
+
+    fn publish_locked(&self, lock: &TrainLock, draft: Draft, promote: Decision) -> Result<Metadata, StoreError> {
         let created = self.options.clock.utc();
         let stage = self.take_name(created, lock.fence())?;
         let entries = stage.write(&draft, matches!(promote, Decision::Promote { .. }))?;
@@ -44,9 +49,10 @@ impl Store {
             Decision::Promote { reason } => Some(numbers.point_at(metadata.clone(), created, &lock.owner.name, reason)),
             Decision::Reject { .. } => None,
         };
-        let folder = commit.folder();
-        files::rename(&stage.folder, &folder)?;
-        files::write_new(&folder.join(layout::metadata_name(&metadata.version)), &files::to_json(&metadata))?;
+        commit.prepare(|folder| {
+            files::rename(&stage.folder, folder)?;
+            files::write_new(&folder.join(layout::metadata_name(&metadata.version)), &files::to_json(&metadata))
+        })?;
         let plan = plan(&metadata, pointer.as_ref(), numbers.pointer.as_ref(), &lock.owner.name);
         commit.execute(&plan, pointer.as_ref(), Some(&lock.held))?;
         Ok(metadata)

@@ -3,15 +3,16 @@
 use std::path::Path;
 
 use crate::commit::{Commit, LATEST, Plan, PlanPlace};
-use crate::layout::{self, COMMIT, PLAN, Place, TRASH, TRASH_CANDIDATE};
+use crate::layout::{self, PLAN, Place, TRASH, TRASH_CANDIDATE};
 use crate::{Owner, Store, StoreError, Version, files, history};
 
 impl Store {
-    /// Under `publish.lock` number `fence`: every other commit folder belongs to a holder that is dead or was passed.
+    /// Under `publish.lock` number `fence`: a commit folder with a lower number belongs to a holder that is dead or was passed. One
+    /// with a higher number means that this process was passed, and is none of its business.
     pub(crate) fn recover(&self, fence: u64) -> Result<(), StoreError> {
         let staging = self.layout.staging();
         for name in files::names(&staging)? {
-            if name.starts_with(COMMIT) && self.layout.commit(fence) != staging.join(&name) {
+            if layout::commit_fence(&name).is_some_and(|number| number < fence) {
                 tracing::info!(left = name, "finishing or undoing a commit that was interrupted");
                 self.resolve(&staging.join(&name))?;
             } else if let Some(version) = parsed(&name, TRASH_CANDIDATE) {
