@@ -2,4 +2,3 @@
 
 pub mod children;
 pub mod demo;
-pub mod models;
