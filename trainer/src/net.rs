@@ -16,7 +16,7 @@ use edgeloop_model::{Network, Role, Weights, walk::walk};
 use tch::{Device, TchError, Tensor};
 
 use layers::Layers;
-pub use variables::Variable;
+pub(crate) use variables::to_array;
 
 /// Why a network could not be made, loaded or run.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +101,11 @@ impl Yolo {
     pub fn to_channels_last(&mut self) -> Result<(), NetError> {
         self.channels_last = true;
         Ok(self.layers.use_channels_last()?)
+    }
+
+    /// Float64 throughout, to measure what rounding does; input in float64 too. Such a network is not for training.
+    pub(crate) fn use_double(&mut self) -> Result<(), NetError> {
+        Ok(self.layers.use_double()?)
     }
 
     /// The raw head for `images` `[N, 3, H, W]` float32, RGB 0–1, sides multiples of 32. `train`: norms use and record the

@@ -1,7 +1,7 @@
 //! The convolutions of a network as tensors, and one pass through them.
 
 use edgeloop_model::weights::Mismatch;
-use edgeloop_model::{Conv, Emitter, NORM_EPS, NORM_MOMENTUM, Network, Weights};
+use edgeloop_model::{Conv, Emitter, NORM_EPS, NORM_MOMENTUM, Network, Role, Weights};
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::variables::{Variable, to_array, to_tensor};
@@ -86,6 +86,18 @@ impl Layers {
                 let laid_out = edgeloop_torch::channels_last(&conv.weight.f_detach()?)?;
                 conv.weight.f_set_data(&laid_out)?;
             }
+            Ok(())
+        })
+    }
+
+    /// Every float as float64.
+    pub(super) fn use_double(&mut self) -> Result<(), TchError> {
+        tch::no_grad(|| {
+            for variable in self.variables.iter_mut().filter(|variable| variable.role != Role::NumBatches) {
+                let double = variable.tensor.f_detach()?.f_to_kind(Kind::Double)?;
+                variable.tensor.f_set_data(&double)?;
+            }
+            self.bins = self.bins.f_to_kind(Kind::Double)?;
             Ok(())
         })
     }

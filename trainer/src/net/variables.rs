@@ -5,7 +5,7 @@ use tch::{Device, Kind, TchError, Tensor};
 
 /// One entry of the state dict.
 #[derive(Debug)]
-pub struct Variable {
+pub(super) struct Variable {
     /// Its name, as `model.0.conv.weight`.
     pub name: String,
     /// Its tensor; float32, or int64 for [`Role::NumBatches`].
@@ -25,7 +25,7 @@ pub(super) fn to_tensor(array: &Array, device: Device) -> Result<Tensor, TchErro
 }
 
 /// The values of `tensor` in row-major order, whatever its layout.
-pub(super) fn to_array(tensor: &Tensor) -> Result<Array, TchError> {
+pub(crate) fn to_array(tensor: &Tensor) -> Result<Array, TchError> {
     let shape: Vec<usize> = tensor.size().iter().map(|&side| side as usize).collect();
     let len = shape.iter().product();
     let host = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_contiguous()?;

@@ -102,3 +102,53 @@ impl Network {
         self.params().iter().filter(|spec| spec.trainable()).map(ParamSpec::len).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::Scale;
+
+    /// Parameters with 80 classes, as published for the family.
+    #[rstest::rstest]
+    #[case(Scale::N, 3_157_200)]
+    #[case(Scale::S, 11_166_560)]
+    #[case(Scale::M, 25_902_640)]
+    #[case(Scale::L, 43_691_520)]
+    #[case(Scale::X, 68_229_648)]
+    fn every_scale_has_its_published_size(#[case] scale: Scale, #[case] values: usize) {
+        let network = Network::yolov8(scale, 80);
+        assert_eq!(network.values(), values);
+        assert_eq!(network.trainable_values(), values - 16);
+    }
+
+    #[test]
+    fn n_has_the_355_names_of_the_ecosystem_in_its_order() {
+        let params = Network::yolov8(Scale::N, 80).params();
+        let names: Vec<&str> = params.iter().map(|spec| spec.name.as_str()).collect();
+        assert_eq!(names.len(), 355);
+        assert_eq!(names.iter().collect::<HashSet<_>>().len(), 355, "no name twice");
+        insta::assert_snapshot!(names.join("\n"));
+    }
+
+    #[test]
+    fn the_class_branch_is_as_wide_as_the_number_of_classes_asks() {
+        for (classes, width) in [(1, 64), (3, 64), (65, 65), (80, 80), (100, 100), (365, 100)] {
+            let network = Network::yolov8(Scale::N, classes);
+            assert_eq!(network.detect().classes[0][0].outputs, width, "{classes} classes");
+            assert_eq!(network.detect().boxes[0][0].outputs, 64);
+            assert_eq!(network.detect().classes[2][2].outputs, classes);
+        }
+        // l: the first level is 256 wide, and more classes than that do not widen it past 100
+        assert_eq!(Network::yolov8(Scale::L, 365).detect().classes[0][0].outputs, 256);
+    }
+
+    #[test]
+    fn convolutions_are_numbered_in_the_order_of_their_parameters() {
+        let network = Network::yolov8(Scale::M, 3);
+        for (index, conv) in network.convs().into_iter().enumerate() {
+            assert_eq!(conv.id, index);
+        }
+    }
+}
