@@ -124,7 +124,7 @@ impl Lock {
 
     /// Makes number `fence`. `None` when another one made it, or has passed it already.
     fn claim(&self, fence: u64, owner: &Owner) -> Result<Option<Held>, StoreError> {
-        let record = Record { lock: self.kind, fence, owner: owner.clone(), since: self.clock.utc(), beat: 0, released: false };
+        let record = Record { lock: self.kind, fence, owner: owner.fitting(), since: self.clock.utc(), beat: 0, released: false };
         let path = self.path(fence);
         match files::write_new(&path, &record.to_block()) {
             Err(StoreError::Io { cause, .. }) if cause.kind() == std::io::ErrorKind::AlreadyExists => return Ok(None),
@@ -244,5 +244,50 @@ impl Store {
         let held = Lock::train(self).acquire(owner, IfAlive::Refuse)?;
         self.settle(owner, held.fence())?;
         Ok(TrainLock { held, owner: owner.clone(), publishing: Mutex::new(()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use rstest::rstest;
+
+    const TIMING: LockTiming = LockTiming {
+        heartbeat: Duration::from_secs(2),
+        stale_after: Duration::from_secs(45),
+        poll: Duration::from_secs(1),
+        wait: Duration::from_secs(120),
+    };
+
+    /// One look: at which second, which number, which content.
+    type Look = (u64, u64, &'static str);
+
+    fn watch(looks: &[Look]) -> (Watch, bool) {
+        let mut watch = Watch::default();
+        let mut gone = false;
+        for (at, fence, block) in looks {
+            gone = watch.sees(&Top::new(*fence, block.as_bytes().to_vec()), Duration::from_secs(*at), &TIMING);
+        }
+        (watch, gone)
+    }
+
+    #[rstest]
+    #[case::the_first_look_proves_nothing(&[(1000, 7, "a")], 0, false)]
+    #[case::nothing_changed(&[(100, 7, "a"), (101, 7, "a"), (103, 7, "a")], 3, false)]
+    #[case::a_beat_starts_again(&[(100, 7, "a"), (102, 7, "a"), (103, 7, "b"), (104, 7, "b")], 1, true)]
+    #[case::another_holder_starts_again(&[(100, 7, "a"), (102, 7, "a"), (103, 8, "a"), (104, 8, "a")], 1, true)]
+    // The file server was away for an hour: the holder could not beat either.
+    #[case::a_look_that_took_an_hour_counts_as_two_polls(&[(100, 7, "a"), (3700, 7, "a")], 2, false)]
+    fn what_a_watcher_makes_of_its_looks(#[case] looks: &[Look], #[case] unchanged: u64, #[case] alive: bool) {
+        let (watch, gone) = watch(looks);
+        assert_eq!((watch.unchanged, watch.alive, gone), (Duration::from_secs(unchanged), alive, false));
+    }
+
+    #[test]
+    fn a_holder_is_gone_after_45_seconds_without_a_change_and_not_before() {
+        let looks: Vec<Look> = (100..=145).map(|at| (at, 7, "a")).collect();
+        assert!(!watch(&looks[..45]).1);
+        assert!(watch(&looks).1);
     }
 }

@@ -23,7 +23,7 @@ pub struct Owner {
     pub started: u64,
 }
 
-/// A lock's record is one fixed block (see `lock.rs`): texts in it are cut.
+/// Bytes of a text in a lock's record. A boot id has 36, a host name at most 64.
 const LONGEST: usize = 128;
 
 impl Owner {
@@ -32,13 +32,19 @@ impl Owner {
     pub fn current(name: &str) -> Self {
         let pid = getpid().as_raw_nonzero().get().unsigned_abs();
         Self {
-            name: cut(name),
-            host: cut(&rustix::system::uname().nodename().to_string_lossy()),
+            name: name.to_owned(),
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             pid,
-            boot_id: cut(fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim()),
-            pid_ns: cut(&fs::read_link("/proc/self/ns/pid").map(|path| path.to_string_lossy().into_owned()).unwrap_or_default()),
+            boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
+            pid_ns: fs::read_link("/proc/self/ns/pid").map(|path| path.to_string_lossy().into_owned()).unwrap_or_default(),
             started: start_ticks(pid).unwrap_or(0),
         }
+    }
+
+    /// The same, short enough for a lock's record, which is one block of fixed size.
+    pub(crate) fn fitting(&self) -> Self {
+        let Self { name, host, pid, boot_id, pid_ns, started } = self;
+        Self { name: cut(name), host: cut(host), pid: *pid, boot_id: cut(boot_id), pid_ns: cut(pid_ns), started: *started }
     }
 
     /// True only when this machine's kernel says so: same boot, same process namespace, and the process is gone or its number

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::LockKind;
 use crate::Owner;
 
-/// An owner's five texts of at most 128 bytes (256 when every one is a quote) and the numbers fit.
+/// An owner's four texts of at most 128 bytes (256 when every one is a quote), the numbers and the names of the fields fit.
 pub(super) const BLOCK: usize = 2048;
 
 /// The end of the name of a file that is made and removed only to make a network file system look at the folder again.
@@ -38,7 +38,7 @@ impl Record {
 
     pub(super) fn to_block(&self) -> Vec<u8> {
         let mut block = serde_json::to_vec(self).expect("a record has string keys and serialises into memory");
-        debug_assert!(block.len() < BLOCK, "owner texts are cut when the owner is made");
+        assert!(block.len() < BLOCK, "the texts of an owner are cut before they come here");
         block.resize(BLOCK - 1, b' ');
         block.push(b'\n');
         block
