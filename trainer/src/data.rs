@@ -19,6 +19,8 @@ mod prefetch;
 mod report;
 mod scan;
 mod split;
+#[cfg(test)]
+pub(crate) mod testing;
 mod val;
 mod yolo_txt;
 

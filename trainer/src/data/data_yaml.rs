@@ -27,7 +27,9 @@ pub struct DataYaml {
 /// [`DataError::Description`] with file and line for what cannot be understood, [`DataError::Read`] for folders that are not there.
 pub fn read(file: &Path, max_images: usize) -> Result<DataYaml, DataError> {
     let text = read_text(file, MAX_BYTES).map_err(DataError::Description)?;
-    let yaml: Value = serde_saphyr::from_str(&text).map_err(|error| {
+    // Otherwise a class called `no` would be called `false`.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    let yaml: Value = serde_saphyr::from_str_with_options(&text, options).map_err(|error| {
         let line = error.location().map_or(0, |location| location.line() as usize);
         let words = error.without_snippet().to_string();
         DataError::Description(Problem { file: file.to_owned(), line, message: format!("not YAML: {words}") })
@@ -87,7 +89,7 @@ impl Parser<'_> {
         if let Some(count) = yaml.get("nc").and_then(Value::as_u64).filter(|&count| count != names.len() as u64) {
             return Err(self.problem("nc", format!("`nc` is {count}, but {} classes have names", names.len())));
         }
-        super::names::check(&names).map_err(|message| wrong(message))?;
+        super::names::check(&names).map_err(wrong)?;
         Ok(names)
     }
 
@@ -142,7 +144,7 @@ impl Parser<'_> {
     }
 }
 
-/// A scalar as a class name: YAML reads unquoted `1` and `no` as a number and a truth value.
+/// A scalar as a class name: YAML reads an unquoted `1` as a number and `true` as a truth value.
 fn word(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),

@@ -20,6 +20,7 @@ pub struct Prefetch<T> {
     asked: usize,
     early: BTreeMap<usize, Made<T>>,
     jobs: Option<Sender<usize>>,
+    todo: Receiver<usize>,
     done: Receiver<(usize, Made<T>)>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -47,7 +48,7 @@ impl<T: Send + 'static> Prefetch<T> {
             })
             .collect();
         let jobs = (!threads.is_empty()).then_some(jobs);
-        let mut this = Self { make, total, next: 0, asked: 0, early: BTreeMap::new(), jobs, done, threads };
+        let mut this = Self { make, total, next: 0, asked: 0, early: BTreeMap::new(), jobs, todo, done, threads };
         (0..ahead).for_each(|_| this.ask());
         this
     }
@@ -88,8 +89,10 @@ impl<T: Send + 'static> Iterator for Prefetch<T> {
 
 impl<T> Drop for Prefetch<T> {
     fn drop(&mut self) {
-        // Without jobs the threads end; what they still send fits into the channel.
+        // A consumer that leaves early waits for what is in the making, not for what is still to be made. What the threads
+        // send meanwhile fits into the channel.
         self.jobs = None;
+        while self.todo.try_recv().is_ok() {}
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }

@@ -123,3 +123,90 @@ fn span<'a>(values: impl Iterator<Item = &'a f32>) -> (f32, f32) {
 fn shorten(text: &str) -> String {
     if text.chars().count() <= 24 { text.to_owned() } else { text.chars().take(24).chain(['…']).collect() }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    fn parsed(text: &str) -> Result<Rows, Vec<Problem>> {
+        parse(Path::new("a/b.txt"), text, 3)
+    }
+
+    fn object(class: u32, cx: f32, cy: f32, w: f32, h: f32) -> Object {
+        Object { class, cx, cy, w, h }
+    }
+
+    #[test]
+    fn rows_are_boxes_whatever_the_spacing() {
+        let rows = parsed("\u{feff}0 0.5 0.5 0.25 0.5\r\n\n  2.0\t0.25 0.25 0.5 0.5 \n").unwrap();
+        assert_eq!(rows.objects, [object(0, 0.5, 0.5, 0.25, 0.5), object(2, 0.25, 0.25, 0.5, 0.5)]);
+        assert_eq!((rows.clipped, rows.dropped, rows.duplicates), (0, 0, 0));
+    }
+
+    #[test]
+    fn an_empty_file_is_background() {
+        assert_eq!(parsed("\n \n").unwrap(), Rows::default());
+    }
+
+    #[test]
+    fn a_polygon_becomes_the_box_around_it() {
+        let rows = parsed("1 0.25 0.5 0.5 0.25 0.75 0.5 0.5 0.75").unwrap();
+        assert_eq!(rows.objects, [object(1, 0.5, 0.5, 0.5, 0.5)]);
+    }
+
+    #[test]
+    fn boxes_are_cut_at_the_edge_dropped_outside_and_taken_once() {
+        let rows = parsed("0 0 0.5 0.5 0.5\n0 0.5 0.5 0 0.1\n0 1.25 0.5 0.25 0.5\n1 0.5 0.5 1 1\n1 0.5 0.5 1 1").unwrap();
+        assert_eq!(rows.objects, [object(0, 0.125, 0.5, 0.25, 0.5), object(1, 0.5, 0.5, 1.0, 1.0)]);
+        assert_eq!((rows.clipped, rows.dropped, rows.duplicates), (1, 2, 1));
+    }
+
+    #[rstest]
+    #[case::few("0 0.5 0.5 0.5", "4 values")]
+    #[case::confidence("0 0.5 0.5 0.5 0.5 0.9", "prediction")]
+    #[case::odd("0 0.1 0.1 0.2 0.2 0.3 0.3 0.4", "8 values")]
+    #[case::word("0 0.5 0.5 x 0.5", "`x` is not a number")]
+    #[case::nan("0 0.5 0.5 nan 0.5", "finite")]
+    #[case::pixels("0 320 240 50 50", "pixels")]
+    #[case::negative_size("0 0.5 0.5 -0.1 0.5", "negative")]
+    #[case::negative_class("-1 0.5 0.5 0.5 0.5", "whole number")]
+    #[case::class_name("bolt 0.5 0.5 0.5 0.5", "`bolt`")]
+    #[case::class_out_of_range("3 0.5 0.5 0.5 0.5", "class 3 is out of range: there are 3 classes, 0 to 2")]
+    fn a_broken_row_is_named_with_file_and_line(#[case] row: &str, #[case] says: &str) {
+        let problems = parsed(&format!("0 0.5 0.5 0.5 0.5\n\n{row}\n")).unwrap_err();
+        assert_eq!(problems.len(), 1);
+        let message = problems[0].to_string();
+        assert!(message.starts_with("a/b.txt:3: ") && message.contains(says), "{message}");
+    }
+
+    #[test]
+    fn every_broken_row_is_named() {
+        let lines: Vec<usize> = parsed("x\n0 0.5 0.5 0.5 0.5\ny\nz").unwrap_err().iter().map(|problem| problem.line).collect();
+        assert_eq!(lines, [1, 3, 4]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_gives_boxes_inside_the_image_or_problems(text in "([-0-9.eEnaif \t\n]|\\PC){0,200}") {
+            for object in parsed(&text).map(|rows| rows.objects).unwrap_or_default() {
+                let Object { class, cx, cy, w, h } = object;
+                prop_assert!(class < 3 && w > 0.0 && h > 0.0 && cx - w / 2.0 > -1e-6 && cy - h / 2.0 > -1e-6);
+                prop_assert!(cx + w / 2.0 < 1.0 + 1e-6 && cy + h / 2.0 < 1.0 + 1e-6);
+            }
+        }
+
+        #[test]
+        fn a_box_inside_the_image_comes_back(class in 0_u32..3, x1 in 0.0_f32..0.9, y1 in 0.0_f32..0.9, w in 0.01_f32..0.1, h in 0.01_f32..0.1) {
+            let row = format!("{class} {} {} {w} {h}", x1 + w / 2.0, y1 + h / 2.0);
+            let rows = parsed(&row).unwrap();
+            prop_assert_eq!(rows.objects.len(), 1);
+            let found = rows.objects[0];
+            prop_assert_eq!(found.class, class);
+            let off = (found.cx - x1 - w / 2.0).abs().max((found.cy - y1 - h / 2.0).abs()).max((found.w - w).abs()).max((found.h - h).abs());
+            prop_assert!(off < 1e-6, "{off}");
+        }
+    }
+}
