@@ -1,4 +1,10 @@
-//! edgeloop-trainer
+//! edgeloop-trainer: images in, a better model out.
+//!
+//! ```text
+//! data ─► net ─► fit (loss) ─► judge ─► gate ─► export ─► publish
+//! ```
+//!
+//! [`run::run`] is the whole of it, top to bottom. Nothing here serves; the inferer only sees what the store holds.
 
 pub mod data;
 pub mod export;
@@ -8,4 +14,8 @@ pub mod judge;
 pub mod loss;
 pub mod machine;
 pub mod net;
+pub mod publish;
+pub mod report;
+pub mod run;
 pub mod settings;
+pub mod start;
