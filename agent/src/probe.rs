@@ -156,11 +156,11 @@ impl Prober {
         let way = match (choice, icmp::Icmp::open(&target)) {
             (Choice::Tcp, _) => Way::Tcp,
             (_, Ok(icmp)) => {
-                tracing::info!(%target, socket = icmp.socket(), "probing with ICMP echo requests");
+                tracing::info!(gateway = %target, socket = icmp.socket(), "probing with ICMP echo requests");
                 Way::Icmp(icmp)
             }
             (Choice::Auto, Err(error)) => {
-                tracing::warn!(%target, ports = ?plan.tcp_ports, %error, "ICMP is forbidden here: probing with TCP connects instead");
+                tracing::warn!(gateway = %target, ports = ?plan.tcp_ports, %error, "ICMP is forbidden here: probing with TCP connects instead");
                 Way::Tcp
             }
             (Choice::Icmp, Err(error)) if error.kind() == std::io::ErrorKind::PermissionDenied => {
@@ -193,7 +193,7 @@ impl Prober {
                 Ok(answers) => return Round::of(&answers, Method::Icmp),
                 // The socket opened, but a firewall of this node refuses to send (EPERM): as forbidden as no socket at all.
                 Err(error) if self.choice == Choice::Auto => {
-                    tracing::warn!(target = %self.target, %error, "sending ICMP is forbidden here: probing with TCP connects from now on");
+                    tracing::warn!(gateway = %self.target, %error, "sending ICMP is forbidden here: probing with TCP connects from now on");
                     self.way = Way::Tcp;
                 }
                 Err(_) => return Round::of(&vec![Answer::none(Reason::ProbeFailed); usize::from(self.plan.requests)], Method::Icmp),

@@ -107,7 +107,7 @@ async fn rounds(settings: &Settings, mut prober: Prober, sender: watch::Sender<S
             metrics.change(&change);
             health.set_ready("verdict", Ok(()));
             tracing::info!(
-                from = %change.from, to = %change.to, reason = %change.reason, target = %prober.target(), method = prober.method().as_str(),
+                from = %change.from, to = %change.to, reason = %change.reason, gateway = %prober.target(), method = prober.method().as_str(),
                 rtt_ms = status.rtt_ms, loss = status.loss, "verdict"
             );
         }

@@ -3,3 +3,6 @@
 pub mod children;
 pub mod demo;
 pub mod models;
+pub mod schedule;
+pub mod status;
+pub mod up;
