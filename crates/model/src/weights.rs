@@ -148,6 +148,9 @@ impl Weights {
                     list.push(Mismatch::Kind { name: spec.name.clone() });
                 }
                 Some(array) if array.len() != spec.len() => list.push(Mismatch::Length { name: spec.name.clone() }),
+                Some(array) if spec.role == Role::Fixed && !is_bins(array) => {
+                    list.push(Mismatch::Fixed { name: spec.name.clone() });
+                }
                 Some(array) => {
                     if array.as_f32().is_some_and(|data| data.iter().any(|v| !v.is_finite())) {
                         list.push(Mismatch::NotFinite { name: spec.name.clone() });
@@ -179,6 +182,11 @@ impl Weights {
     }
 }
 
+/// Whether these are the weights 0, 1, 2 … that take the mean of a distribution: the ONNX graph has them as constants.
+fn is_bins(array: &Array) -> bool {
+    array.as_f32().is_some_and(|values| values.iter().enumerate().all(|(bin, value)| *value == bin as f32))
+}
+
 fn describe(network: &Network) -> String {
     format!("yolov8{} with {} classes", network.scale, network.classes)
 }
@@ -199,6 +207,8 @@ pub enum Mismatch {
     Length { name: String },
     /// NaN or infinite values.
     NotFinite { name: String },
+    /// Constants with other values than 0, 1, 2 ….
+    Fixed { name: String },
 }
 
 impl fmt::Display for Mismatch {
@@ -210,6 +220,7 @@ impl fmt::Display for Mismatch {
             Mismatch::Kind { name } => write!(f, "{name} has the wrong kind of numbers"),
             Mismatch::Length { name } => write!(f, "{name} does not have as many values as its shape says"),
             Mismatch::NotFinite { name } => write!(f, "{name} has values that are not finite"),
+            Mismatch::Fixed { name } => write!(f, "{name} is not 0, 1, 2 …, which it must be"),
         }
     }
 }
@@ -238,5 +249,65 @@ impl fmt::Display for Mismatches {
             0 => Ok(()),
             more => write!(f, "; and {more} more"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+    use super::*;
+    use crate::Scale;
+
+    #[test]
+    fn every_difference_to_a_network_is_named() {
+        let network = Network::yolov8(Scale::N, 2);
+        let mut weights = Weights::init(&network, 0);
+        weights.check(&network).unwrap();
+        weights.insert("model.0.conv.weight", Array::f32([16, 3, 5, 5], vec![0.0; 1200]));
+        weights.insert("model.0.bn.weight", Array::i64([16], vec![1; 16]));
+        weights.insert("model.0.bn.bias", Array::f32([16], vec![f32::NAN; 16]));
+        weights.insert("model.1.bn.bias", Array::f32([32], vec![0.0; 31]));
+        weights.insert("model.22.dfl.conv.weight", Array::f32([1, 16, 1, 1], vec![1.0; 16]));
+        weights.insert("optimizer", Array::i64([], vec![0]));
+        let error = weights.check(&network).unwrap_err();
+        let kinds: Vec<_> = error.list.iter().map(std::mem::discriminant).collect();
+        let name = String::new;
+        let expected = [
+            Mismatch::Shape { name: name(), expected: vec![], found: vec![] },
+            Mismatch::Kind { name: name() },
+            Mismatch::NotFinite { name: name() },
+            Mismatch::Length { name: name() },
+            Mismatch::Fixed { name: name() },
+            Mismatch::Unknown { name: name() },
+        ];
+        assert_eq!(kinds, expected.iter().map(std::mem::discriminant).collect::<Vec<_>>(), "{error}");
+        assert!(error.to_string().starts_with("the weights are not those of yolov8n with 2 classes: "), "{error}");
+        assert!(error.to_string().ends_with("; and 1 more"), "{error}");
+    }
+
+    #[test]
+    fn first_weights_are_a_function_of_the_seed_and_differ_by_array() {
+        let network = Network::yolov8(Scale::N, 3);
+        let weights = Weights::init(&network, 7);
+        assert_eq!(weights, Weights::init(&network, 7));
+        assert_ne!(weights, Weights::init(&network, 8));
+        // two convolutions of one shape
+        assert_ne!(weights.get("model.4.m.0.cv1.conv.weight"), weights.get("model.4.m.1.cv1.conv.weight"));
+        // another number of classes changes the class branch only
+        let other = Weights::init(&Network::yolov8(Scale::N, 2), 7);
+        assert_eq!(weights.get("model.0.conv.weight"), other.get("model.0.conv.weight"));
+        // log(5 / 3 / (640 / 16)²)
+        let bias = weights.get("model.22.cv3.1.2.bias").unwrap().as_f32().unwrap();
+        assert!(bias.iter().all(|value| (value - (-6.866_93)).abs() < 1e-4), "{bias:?}");
+        assert!(weights.get("model.22.cv2.0.2.bias").unwrap().as_f32().unwrap().iter().all(|value| *value == 1.0));
+    }
+
+    #[test]
+    fn replacing_an_array_keeps_its_place() {
+        let mut weights = Weights::new();
+        weights.insert("a", Array::i64([], vec![1]));
+        weights.insert("b", Array::i64([], vec![2]));
+        assert_eq!(weights.insert("a", Array::i64([], vec![3])), Some(Array::i64([], vec![1])));
+        assert_eq!(weights.iter().map(|(name, array)| (name, array.as_i64().unwrap()[0])).collect::<Vec<_>>(), [("a", 3), ("b", 2)]);
     }
 }
