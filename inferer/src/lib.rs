@@ -1,1 +1,26 @@
-//! edgeloop-inferer
+//! edgeloop-inferer: the newest good model in, detections out.
+//!
+//! ```text
+//! MODEL_DIR ─► watch ─► reload (decide ─► load ─► reproduce the check file ─► warm) ─► slot ◄─┐ one Arc a request
+//!                                                                                            │
+//! POST /infer ─► api (admit, read) ─► pipeline (decode ─► engine thread ─► detections) ──────┤
+//! IMAGES_DIR  ─► folder (one at a time, after HTTP) ─────────────────────────────────────────┘ ─► JSON lines
+//! ```
+//!
+//! It never moves the store's pointer, never writes there, and never serves a version that did not reproduce the outputs
+//! it was published with. A version that cannot be loaded changes nothing but the metrics, the log and `/readyz`.
+
+pub mod api;
+pub mod folder;
+pub mod infer;
+pub mod load;
+pub mod metrics;
+pub mod pipeline;
+pub mod reload;
+pub mod run;
+pub mod serve;
+pub mod settings;
+pub mod slot;
+pub mod watch;
+
+pub use settings::Settings;

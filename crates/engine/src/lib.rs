@@ -16,8 +16,9 @@ mod thread;
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod toy;
+#[cfg(any(test, feature = "toy"))]
+#[doc(hidden)]
+pub mod toy;
 
 use std::fmt;
 use std::str::FromStr;

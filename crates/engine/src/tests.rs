@@ -31,7 +31,7 @@ fn an_engine_gives_every_image_of_a_batch_at_the_size_that_was_fixed(
     #[values((64, 64), (32, 96))] (h, w): (usize, usize),
     #[values(1, 3)] n: usize,
 ) {
-    let mut engine = load(&toy::onnx(OFFSETS), &options(device, h, w)).unwrap();
+    let mut engine = load(&toy::Toy::means(OFFSETS).onnx(), &options(device, h, w)).unwrap();
     assert_eq!((engine.info().device, engine.info().precision), (device, Precision::Fp32));
     assert!(engine.info().library_version.starts_with(|c: char| c.is_ascii_digit()), "{:?}", engine.info());
     let anchors = h * w / 1024;
@@ -60,7 +60,7 @@ fn a_wrong_input_is_refused_and_the_engine_goes_on(
     #[case] w: usize,
     #[case] values: usize,
 ) {
-    let mut engine = load(&toy::onnx(OFFSETS), &options(device, 64, 64)).unwrap();
+    let mut engine = load(&toy::Toy::means(OFFSETS).onnx(), &options(device, 64, 64)).unwrap();
     let refused = engine.run(InputView { n, h, w, data: &vec![0.0; values] });
     assert!(matches!(refused, Err(EngineError::Input { .. })), "{refused:?}");
     assert!(engine.run(InputView { n: 1, h: 64, w: 64, data: &images(1, 64, 64) }).is_ok());
@@ -68,7 +68,7 @@ fn a_wrong_input_is_refused_and_the_engine_goes_on(
 
 #[rstest]
 fn what_is_no_model_is_refused_with_a_reason(#[values(Device::Cpu, Device::OpenVino, Device::Auto)] device: Device) {
-    let whole = toy::onnx(OFFSETS);
+    let whole = toy::Toy::means(OFFSETS).onnx();
     for bytes in [&b""[..], b"not a model", &whole[..whole.len() / 2]] {
         let error = load(bytes, &options(device, 64, 64)).err().expect("refused");
         assert!(error.to_string().contains("refuses the model"), "{error}");
@@ -80,13 +80,13 @@ fn what_is_no_model_is_refused_with_a_reason(#[values(Device::Cpu, Device::OpenV
 #[case(1, 0, 64)]
 #[case(1, 64, 65)]
 fn unusable_options_are_refused(#[case] threads: usize, #[case] height: usize, #[case] width: usize) {
-    let refused = load(&toy::onnx(OFFSETS), &LoadOptions { device: Device::Cpu, threads, height, width });
+    let refused = load(&toy::Toy::means(OFFSETS).onnx(), &LoadOptions { device: Device::Cpu, threads, height, width });
     assert!(matches!(refused.err(), Some(EngineError::Options(_))));
 }
 
 #[test]
 fn auto_is_onnx_runtime_where_it_works() {
-    assert_eq!(load(&toy::onnx(OFFSETS), &options(Device::Auto, 64, 64)).unwrap().info().device, Device::Cpu);
+    assert_eq!(load(&toy::Toy::means(OFFSETS).onnx(), &options(Device::Auto, 64, 64)).unwrap().info().device, Device::Cpu);
 }
 
 /// An engine that waits for permission before each run, and panics on an input that starts with NaN.

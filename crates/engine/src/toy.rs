@@ -1,8 +1,11 @@
-//! A model of a few hundred bytes for tests, encoded here by hand: what the engines are asked about is loading, shapes and
-//! threads, and for that a detector of one convolution is enough.
+//! A model of a few kilobytes for tests, encoded here by hand: what is asked about is loading, shapes, threads and swaps, and
+//! for that a detector of one convolution is enough.
 //!
-//! `images [batch, 3, height, width]` ─ Conv 32×32, stride 32, every weight 1/3072 ─ Add `offset` ─ Reshape `[0, 6, -1]` ─
-//! `output0`: each of the 6 rows of an anchor is the mean of its 32×32 patch plus the row's offset.
+//! `images [batch, 3, height, width]` ─ Conv 32×32, stride 32 ─ Reshape `[0, 6, -1]` ─ Add ─ `output0`: each of the 6 rows of
+//! an anchor is the mean of its 32×32 patch times the row's scale, plus an offset of the row, or of the row and the anchor.
+
+/// Rows of the output: four of boxes and two classes.
+pub const ROWS: usize = 6;
 
 fn varint(mut value: u64, out: &mut Vec<u8>) {
     while value >= 0x80 {
@@ -77,24 +80,52 @@ fn value(name: &str, dims: &[&str]) -> Vec<u8> {
     })
 }
 
-/// The model of the module's head.
-pub(crate) fn onnx(offsets: [f32; 6]) -> Vec<u8> {
-    let weights: Vec<u8> = std::iter::repeat_n(1.0f32 / 3072.0, 6 * 3072).flat_map(f32::to_le_bytes).collect();
-    let offsets: Vec<u8> = offsets.iter().flat_map(|v| v.to_le_bytes()).collect();
-    let shape: Vec<u8> = [0i64, 6, -1].iter().flat_map(|v| v.to_le_bytes()).collect();
-    let graph = message(|g| {
-        bytes(1, &node("Conv", &["images", "weight", "offset"], "patches", &[("kernel_shape", &[32, 32]), ("strides", &[32, 32])]), g);
-        bytes(1, &node("Reshape", &["patches", "shape"], "output0", &[]), g);
-        bytes(2, b"toy", g);
-        bytes(5, &tensor("weight", &[6, 3, 32, 32], 1, &weights), g);
-        bytes(5, &tensor("offset", &[6], 1, &offsets), g);
-        bytes(5, &tensor("shape", &[3], 7, &shape), g);
-        bytes(11, &value("images", &["batch", "3", "height", "width"]), g);
-        bytes(12, &value("output0", &["batch", "6", "anchors"]), g);
-    });
-    message(|m| {
-        int(1, 8, m);
-        bytes(7, &graph, m);
-        bytes(8, &message(|o| int(2, 17, o)), m);
-    })
+/// A toy's numbers.
+#[derive(Debug, Clone)]
+pub struct Toy {
+    /// Factor of the patch's mean in each row.
+    pub scales: [f32; ROWS],
+    /// What is added: 6 values, one for each row, or 6 × anchors for one input size only.
+    pub offsets: Vec<f32>,
+    /// `metadata_props`.
+    pub metadata: Vec<(String, String)>,
+}
+
+impl Toy {
+    /// Each row is the patch's mean plus an offset.
+    pub fn means(offsets: [f32; ROWS]) -> Self {
+        Self { scales: [1.0; ROWS], offsets: offsets.into(), metadata: Vec::new() }
+    }
+
+    /// The model of the module's head.
+    pub fn onnx(&self) -> Vec<u8> {
+        let floats = |values: &mut dyn Iterator<Item = f32>| values.flat_map(f32::to_le_bytes).collect::<Vec<u8>>();
+        let weights = floats(&mut self.scales.iter().flat_map(|scale| std::iter::repeat_n(scale / 3072.0, 3072)));
+        let offsets = floats(&mut self.offsets.iter().copied());
+        let shape: Vec<u8> = [0, ROWS as i64, -1].iter().flat_map(|v| v.to_le_bytes()).collect();
+        let (rows, anchors) = (ROWS as u64, (self.offsets.len() / ROWS) as u64);
+        let graph = message(|g| {
+            bytes(1, &node("Conv", &["images", "weight"], "patches", &[("kernel_shape", &[32, 32]), ("strides", &[32, 32])]), g);
+            bytes(1, &node("Reshape", &["patches", "shape"], "means", &[]), g);
+            bytes(1, &node("Add", &["means", "offset"], "output0", &[]), g);
+            bytes(2, b"toy", g);
+            bytes(5, &tensor("weight", &[rows, 3, 32, 32], 1, &weights), g);
+            bytes(5, &tensor("offset", &[1, rows, anchors], 1, &offsets), g);
+            bytes(5, &tensor("shape", &[3], 7, &shape), g);
+            bytes(11, &value("images", &["batch", "3", "height", "width"]), g);
+            bytes(12, &value("output0", &["batch", "6", "anchors"]), g);
+        });
+        message(|m| {
+            int(1, 8, m);
+            bytes(7, &graph, m);
+            bytes(8, &message(|o| int(2, 17, o)), m);
+            for (key, value) in &self.metadata {
+                let entry = message(|e| {
+                    bytes(1, key.as_bytes(), e);
+                    bytes(2, value.as_bytes(), e);
+                });
+                bytes(14, &entry, m);
+            }
+        })
+    }
 }

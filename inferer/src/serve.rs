@@ -1,0 +1,82 @@
+//! Connections: a bounded number of them, with a time limit on request heads, and an orderly end.
+//!
+//! `axum::serve` has neither limit, so that anybody could hold any number of connections open with one byte each.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use edgeloop_service::shutdown::Shutdown;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+/// A request's head must be there after so long; an idle connection is closed after it, too.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pause after an accept that failed because of us (no file descriptors): trying at once would only burn time.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Accepts until `stop`, then lets requests in flight finish for at most `patience`. Returns how many were cut off.
+pub async fn serve(listener: TcpListener, router: Router, most: usize, stop: Shutdown, patience: Duration) -> usize {
+    let places = Arc::new(Semaphore::new(most));
+    let mut connections = JoinSet::new();
+    while let Some((stream, place)) = accept(&listener, &places, &stop).await {
+        while connections.try_join_next().is_some() {}
+        let (router, stop) = (router.clone(), stop.clone());
+        connections.spawn(async move {
+            connection(stream, router, stop).await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    let all = async { while connections.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(patience, all).await;
+    connections.len()
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+    stop: &Shutdown,
+) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let accepted = async {
+        let place = places.clone().acquire_owned().await.ok()?;
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => return Some((stream, place)),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection cannot be accepted");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => None,
+        accepted = accepted => accepted,
+    }
+}
+
+async fn connection(stream: TcpStream, router: Router, stop: Shutdown) {
+    // Answers are small and written whole: waiting for more to send would only delay them.
+    let _ = stream.set_nodelay(true);
+    let service = TowerToHyperService::new(router);
+    let connection =
+        http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}

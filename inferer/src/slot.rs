@@ -1,0 +1,91 @@
+//! The model in service, and the one place where it is swapped.
+//!
+//! A request takes the `Arc` once, when it is admitted, and stays with it: whoever began on the old model is answered by the
+//! old model. The old engine's thread ends when the last of them is done.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::SystemTime;
+
+use arc_swap::ArcSwapOption;
+use edgeloop_engine::EngineThread;
+use edgeloop_store::{Metadata, Version};
+
+/// After so many failed runs in a row a version counts as bad: one may be an odd input, three are the model.
+pub const BAD_AFTER: u32 = 3;
+
+/// A loaded, checked and warmed model.
+#[derive(Debug)]
+pub struct Serving {
+    /// What the store says about it.
+    pub metadata: Metadata,
+    /// Its engine.
+    pub engine: EngineThread,
+    /// Input height and width in pixels.
+    pub size: u32,
+    /// Why the engine that was asked for does not serve; `None` when it does.
+    pub fallback: Option<String>,
+    /// When it was loaded.
+    pub since: SystemTime,
+    failed_runs: AtomicU32,
+}
+
+impl Serving {
+    /// A model that is ready to serve.
+    pub fn new(metadata: Metadata, engine: EngineThread, fallback: Option<String>) -> Self {
+        let size = metadata.image_size;
+        Self { metadata, engine, size, fallback, since: SystemTime::now(), failed_runs: AtomicU32::new(0) }
+    }
+
+    /// Its version.
+    pub fn version(&self) -> &Version {
+        &self.metadata.version
+    }
+
+    /// Counts a run that worked.
+    pub(crate) fn ran(&self) {
+        self.failed_runs.store(0, Ordering::Relaxed);
+    }
+
+    /// Counts a run that failed; true when the version has become bad with it.
+    pub(crate) fn run_failed(&self) -> bool {
+        self.failed_runs.fetch_add(1, Ordering::Relaxed) + 1 == BAD_AFTER || !self.engine.is_alive()
+    }
+
+    /// Why the version is bad, or `None` while it is good.
+    pub fn trouble(&self) -> Option<String> {
+        let failed = self.failed_runs.load(Ordering::Relaxed);
+        if !self.engine.is_alive() {
+            Some("its engine's thread has stopped".into())
+        } else if failed >= BAD_AFTER {
+            Some(format!("{failed} runs in a row failed"))
+        } else {
+            None
+        }
+    }
+}
+
+/// Holds the model in service. Clones are the same slot.
+#[derive(Debug, Clone, Default)]
+pub struct Slot {
+    current: Arc<ArcSwapOption<Serving>>,
+}
+
+impl Slot {
+    /// Empty: nothing serves yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The model in service.
+    #[must_use]
+    pub fn get(&self) -> Option<Arc<Serving>> {
+        self.current.load_full()
+    }
+
+    /// Puts a model into service and returns the one before, which others may still be using.
+    pub fn swap(&self, next: Serving) -> Option<Arc<Serving>> {
+        self.current.swap(Some(Arc::new(next)))
+    }
+}
