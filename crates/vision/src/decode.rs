@@ -205,3 +205,6 @@ fn upright(image: Image, orientation: Orientation) -> Image {
     let (width, height) = (turned.width(), turned.height());
     Image { width, height, data: turned.into_rgb8().into_raw() }
 }
+
+#[cfg(test)]
+mod tests;

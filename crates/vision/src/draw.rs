@@ -83,3 +83,6 @@ pub(crate) fn fill(image: &mut Image, b: Xyxy, rgb: [u8; 3]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -149,6 +149,7 @@ static UNIT: [f32; 256] = {
 fn planar<T: Copy>(image: &Image, width: u32, height: u32, out: &mut [T], padding: T, value: impl Fn(u8) -> T) -> Letterbox {
     let place = Letterbox::fit(image.width, image.height, width, height);
     let (dst_w, dst_h) = (place.dst_w as usize, place.dst_h as usize);
+    assert!(image.is_whole(), "{image:?} does not have three bytes for each of at least one pixel");
     assert_eq!(out.len(), 3 * dst_w * dst_h, "the input buffer must hold [3, {dst_h}, {dst_w}]");
     let (fit_w, fit_h) = (place.fit_w as usize, place.fit_h as usize);
     SCRATCH.with_borrow_mut(|scratch| {
@@ -182,3 +183,6 @@ fn planar<T: Copy>(image: &Image, width: u32, height: u32, out: &mut [T], paddin
     });
     place
 }
+
+#[cfg(test)]
+mod tests;

@@ -200,3 +200,6 @@ fn average_precision(class: &Class, i: usize) -> f64 {
         .sum();
     sum / 101.0
 }
+
+#[cfg(test)]
+mod tests;

@@ -84,7 +84,7 @@ impl Postprocess {
             return Vec::new();
         }
         let (boxes, scores) = output.split_at(4 * anchors);
-        self.collect(scores, classes, anchors, config);
+        self.collect(scores, anchors, config);
         if self.candidates.len() > MAX_CANDIDATES {
             self.candidates.select_nth_unstable_by(MAX_CANDIDATES, Candidate::order);
             self.candidates.truncate(MAX_CANDIDATES);
@@ -107,7 +107,7 @@ impl Postprocess {
     }
 
     /// Fills `candidates`. Rows are read one after the other, as they lie in memory. NaN fails every comparison.
-    fn collect(&mut self, scores: &[f32], classes: usize, anchors: usize, config: &NmsConfig) {
+    fn collect(&mut self, scores: &[f32], anchors: usize, config: &NmsConfig) {
         self.candidates.clear();
         let wanted = |score: f32| score >= config.confidence && score.is_finite();
         if config.multi_label {
@@ -121,7 +121,6 @@ impl Postprocess {
             }
             return;
         }
-        debug_assert_eq!(scores.len(), classes * anchors);
         self.best.clear();
         self.best.resize(anchors, (f32::NEG_INFINITY, 0));
         for (class, row) in scores.chunks_exact(anchors).enumerate() {
@@ -135,3 +134,6 @@ impl Postprocess {
         self.candidates.extend(found.map(|(anchor, &(confidence, class))| Candidate { confidence, class, anchor: anchor as u32 }));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -69,7 +69,11 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<(Image, Orientatio
     turbo.set_scan_limit(MAX_SCANS).map_err(|e| corrupt(e.to_string()))?;
     let header = turbo.read_header(bytes).map_err(|e| judge(&e))?;
     if matches!(header.colorspace, Colorspace::CMYK | Colorspace::YCCK) {
-        // libjpeg-turbo hands out the four inks and leaves the colour conversion to the caller; zune-jpeg does it.
+        // libjpeg-turbo hands out the four inks and leaves the colour conversion to the caller; zune-jpeg does it, but it
+        // fills the rest of a cut-off file with grey and says nothing.
+        if !has_end(bytes) {
+            return Err(DecodeError::Truncated(Format::Jpeg));
+        }
         return Ok((other::decode(Format::Jpeg, bytes, limits)?.0, found.orientation));
     }
     // A file with two frame headers could tell the walk above one size and libjpeg another: the buffer follows libjpeg.

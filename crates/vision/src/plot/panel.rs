@@ -1,6 +1,6 @@
 //! One pair of axes with its lines.
 
-use tiny_skia::{LineCap, LineJoin, Paint, PathBuilder, Pixmap, Stroke, Transform};
+use tiny_skia::{FillRule, LineCap, LineJoin, Paint, PathBuilder, Pixmap, Stroke, Transform};
 
 use super::axis::Axis;
 use super::{INK, PALE, Panel};
@@ -84,26 +84,29 @@ fn legend(image: &mut Image, panel: &Panel, left: f32, top: f32, px: f32) {
 
 /// An antialiased line through the points, with gaps at `None`; a lone point becomes a dot.
 fn stroke(image: &mut Image, points: &[Option<(f32, f32)>], width: f32, rgb: [u8; 3]) {
-    let mut path = PathBuilder::new();
-    let mut pen_down = false;
-    for (index, point) in points.iter().enumerate() {
-        match *point {
-            Some((x, y)) if pen_down => path.line_to(x, y),
-            Some((x, y)) => {
-                path.move_to(x, y);
-                if !points.get(index + 1).is_some_and(Option::is_some) {
-                    path.line_to(x + 0.1, y);
-                }
-                pen_down = true;
+    let width = width.max(1.5);
+    let (mut lines, mut dots) = (PathBuilder::new(), PathBuilder::new());
+    for run in points.split(Option::is_none) {
+        let run: Vec<(f32, f32)> = run.iter().flatten().copied().collect();
+        match run[..] {
+            [] => {}
+            [(x, y)] => dots.push_circle(x, y, width * 1.5),
+            [(x, y), ref rest @ ..] => {
+                lines.move_to(x, y);
+                rest.iter().for_each(|&(x, y)| lines.line_to(x, y));
             }
-            None => pen_down = false,
         }
     }
-    let (Some(path), Some(mut ink)) = (path.finish(), Pixmap::new(image.width, image.height)) else { return };
+    let Some(mut ink) = Pixmap::new(image.width, image.height) else { return };
     let mut paint = Paint { anti_alias: true, ..Paint::default() };
     paint.set_color_rgba8(rgb[0], rgb[1], rgb[2], 255);
-    let style = Stroke { width: width.max(1.5), line_cap: LineCap::Round, line_join: LineJoin::Round, ..Stroke::default() };
-    ink.stroke_path(&path, &paint, &style, Transform::identity(), None);
+    let style = Stroke { width, line_cap: LineCap::Round, line_join: LineJoin::Round, ..Stroke::default() };
+    if let Some(path) = lines.finish() {
+        ink.stroke_path(&path, &paint, &style, Transform::identity(), None);
+    }
+    if let Some(path) = dots.finish() {
+        ink.fill_path(&path, &paint, FillRule::Winding, Transform::identity(), None);
+    }
     for (at, pixel) in ink.pixels().iter().enumerate().filter(|(_, p)| p.alpha() > 0) {
         let (x, y) = (at as i64 % i64::from(image.width), at as i64 / i64::from(image.width));
         text::blend(image, x, y, rgb, f32::from(pixel.alpha()) / 255.0);
