@@ -160,7 +160,7 @@ impl Prober {
                 Way::Icmp(icmp)
             }
             (Choice::Auto, Err(error)) => {
-                tracing::warn!(gateway = %target, ports = ?plan.tcp_ports, %error, "ICMP is forbidden here: probing with TCP connects instead");
+                tracing::warn!(gateway = %target, ports = ?plan.tcp_ports, error = %error.kind(), "ICMP is forbidden here: probing with TCP connects instead");
                 Way::Tcp
             }
             (Choice::Icmp, Err(error)) if error.kind() == std::io::ErrorKind::PermissionDenied => {
