@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use edgeloop_engine::library;
 use edgeloop_model::{Network, Weights};
 use edgeloop_service::exit::{BAD_INPUT, FAILURE, TEMPORARY, TERMINATED, WithExitCode, bad_input, with_code};
 use edgeloop_store::{Decision, Metadata, OutcomeKind, Owner, Phase, Retention, Store, StoreError, TrainLock, TrainingInfo, Version};
@@ -57,6 +58,8 @@ impl Outcome {
 pub fn run(settings: &Settings, stop: &AtomicBool) -> anyhow::Result<Outcome> {
     settings.check().map_err(|why| bad_input(anyhow::anyhow!(why)))?;
     machine::use_threads(settings.resources.threads());
+    // Needed at the very end, to check the exported model: better to know before hours of training.
+    library::find(library::ONNX_RUNTIME).exit_code(BAD_INPUT)?;
     let store = Store::create(&settings.model_dir).exit_code(BAD_INPUT)?;
     let lock = match store.lock_training(&Owner::current("edgeloop-trainer")) {
         Err(error @ StoreError::LockHeld { .. }) => return Err(with_code(TEMPORARY, error)),

@@ -101,7 +101,7 @@ pub struct Learning {
     /// Images of an optimiser step, over as many batches as that takes; by default 64, and fewer in short runs.
     #[arg(long, env = "NOMINAL_BATCH", value_parser = clap::value_parser!(u64).range(1..=65536))]
     pub nominal_batch: Option<u64>,
-    /// Epochs of warm-up (at least 100 batches, at most a fifth of the run).
+    /// Epochs of warm-up (at least 100 batches, at most a tenth of the run).
     #[arg(long, env = "WARMUP_EPOCHS", default_value_t = 3.0)]
     pub warmup_epochs: f64,
     /// `auto`: bf16 where the processor multiplies it in hardware.

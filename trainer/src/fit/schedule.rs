@@ -43,10 +43,10 @@ pub struct Pace {
 }
 
 impl Schedule {
-    /// Warm-up of `epochs` epochs, but at least 100 batches (a small folder's epoch is soon over) and at most a fifth of the run.
+    /// Warm-up of `epochs` epochs, but at least 100 batches (a small folder's epoch is soon over) and at most a tenth of the run.
     pub fn warmup_batches(epochs: f64, batches: u64, total: u64) -> u64 {
         let asked = (epochs * batches as f64).round() as u64;
-        if asked == 0 { 0 } else { asked.max(100).min(total / 5) }
+        if asked == 0 { 0 } else { asked.max(100).min(total / 10) }
     }
 
     /// Images per step: 64, as the family is trained, unless that leaves fewer than 1,000 steps: a short run on a small folder
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn warm_up_is_bounded_both_ways() {
-        assert_eq!(Schedule::warmup_batches(3.0, 12, 480), 96);
+        assert_eq!(Schedule::warmup_batches(3.0, 12, 480), 48);
         assert_eq!(Schedule::warmup_batches(3.0, 12, 4_800), 100);
         assert_eq!(Schedule::warmup_batches(3.0, 1_000, 100_000), 3_000);
         assert_eq!(Schedule::warmup_batches(0.0, 12, 480), 0);

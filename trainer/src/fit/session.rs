@@ -100,7 +100,6 @@ impl<'a> Session<'a> {
             let _ = average.1.set_requires_grad(false);
         }
         let optimiser = Optimiser::new(hyper.optimiser, &variables);
-        let ema = Ema::new(&averages, &variables)?;
         let schedule = Schedule {
             epochs: hyper.epochs,
             batches: train.batches_per_epoch() as u64,
@@ -114,6 +113,8 @@ impl<'a> Session<'a> {
             warmup_momentum: 0.8,
             warmup_bias_lr: if hyper.optimiser == super::Rule::Sgd { 0.1 } else { 0.0 },
         };
+        let total = u64::from(hyper.epochs) * schedule.batches;
+        let ema = Ema::new(&averages, &variables, total / schedule.at(total).accumulate)?;
         let best = Vec::new();
         let mut this = Self {
             job,
