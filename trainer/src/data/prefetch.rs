@@ -119,6 +119,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_ready_early_waits_for_its_turn() {
+        let (ready, is_ready) = bounded(1);
+        let make = move |number: usize| {
+            match number {
+                // Number 0 is not made before number 1 is.
+                0 => is_ready.recv_timeout(std::time::Duration::from_secs(60)).unwrap(),
+                1 => ready.send(()).unwrap(),
+                _ => {}
+            }
+            Ok(number)
+        };
+        let all: Vec<usize> = Prefetch::new(5, 2, Arc::new(make)).map(Result::unwrap).collect();
+        assert_eq!(all, [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
     fn no_more_is_made_than_two_a_worker_ahead() {
         let made = Arc::new(AtomicUsize::new(0));
         let count = made.clone();

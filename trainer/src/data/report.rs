@@ -13,7 +13,7 @@ pub struct ClassCount {
     pub val_boxes: usize,
 }
 
-/// Counts of a scan; its `Display` is the text that the trainer prints.
+/// Counts of a scan; its `Display` is the text that the trainer prints. Paths and warnings are in the log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ScanReport {
     /// Where the labels came from, in words.
@@ -46,30 +46,38 @@ pub struct ScanReport {
     pub warnings: Vec<String>,
 }
 
-/// Skipped images named in the printed text; all of them are in the report.
+/// Skipped images named in the log; all of them are in the report.
 const SHOWN: usize = 10;
+
+impl ScanReport {
+    /// Writes what a person should look at to the log: images that cannot be used, with their paths, and warnings.
+    pub(super) fn log(&self) {
+        for (path, why) in self.skipped.iter().take(SHOWN) {
+            tracing::warn!("image skipped: {}: {why}", path.display());
+        }
+        if self.skipped.len() > SHOWN {
+            tracing::warn!("{} more images skipped", self.skipped.len() - SHOWN);
+        }
+        for warning in &self.warnings {
+            tracing::warn!("{warning}");
+        }
+    }
+}
 
 impl fmt::Display for ScanReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { source, images, labelled, unlabelled, background, skipped, boxes, .. } = self;
         write!(f, "{images} images: {labelled} labelled ({background} of them background), {unlabelled} without labels")?;
-        writeln!(f, ", {} skipped; {boxes} boxes; labels: {source}", skipped.len())?;
-        write!(f, "train {} · val {}", self.train, self.val)?;
+        write!(f, ", {} skipped; {boxes} boxes; labels: {source}", skipped.len())?;
+        if self.train + self.val > 0 {
+            write!(f, "\ntrain {} · val {}", self.train, self.val)?;
+        }
         for class in &self.per_class {
             write!(f, " · {} {}+{}", class.name, class.train_boxes, class.val_boxes)?;
         }
         if self.clipped + self.dropped + self.duplicates > 0 {
             let Self { clipped, dropped, duplicates, .. } = self;
             write!(f, "\nboxes cut at the edge {clipped}, without area {dropped}, given twice {duplicates}")?;
-        }
-        for (path, why) in skipped.iter().take(SHOWN) {
-            write!(f, "\nskipped {}: {why}", path.display())?;
-        }
-        if skipped.len() > SHOWN {
-            write!(f, "\nskipped {} more", skipped.len() - SHOWN)?;
-        }
-        for warning in &self.warnings {
-            write!(f, "\nwarning: {warning}")?;
         }
         Ok(())
     }

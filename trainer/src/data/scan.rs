@@ -33,8 +33,17 @@ struct Usable {
 ///
 /// # Errors
 /// [`DataError`] for whatever a person has to put right before anything can be trained. A single image that cannot be used
-/// is no error: it is left out, counted and named in the report.
+/// is no error: it is left out, counted, and named in the report and in the log.
 pub fn scan(images_dir: &Path, options: &DataOptions) -> Result<Scan, DataError> {
+    let found = read(images_dir, options)?;
+    match &found {
+        Scan::Ready(dataset) => dataset.report.log(),
+        Scan::WaitingForLabels(report) => report.log(),
+    }
+    Ok(found)
+}
+
+fn read(images_dir: &Path, options: &DataOptions) -> Result<Scan, DataError> {
     if !(options.val_share > 0.0 && options.val_share < 1.0) {
         return Err(DataError::Settings(format!("the share of val images is {}; it must be between 0 and 1", options.val_share)));
     }

@@ -149,8 +149,8 @@ fn one_bad_image_among_many_is_skipped_counted_and_named() {
     assert_eq!(dataset.report.labelled, 10);
     let skipped: Vec<_> = dataset.report.skipped.iter().map(|(path, _)| path.file_name().unwrap().to_owned()).collect();
     assert_eq!(skipped, ["005.png", "006.png"]);
-    let text = dataset.report.to_string();
-    assert!(text.contains("2 skipped") && text.contains("006.png: the PNG file is"), "{text}");
+    assert!(dataset.report.skipped[1].1.contains("the PNG file is"), "{:?}", dataset.report.skipped);
+    assert!(dataset.report.to_string().contains("2 skipped"));
 }
 
 #[test]
