@@ -21,7 +21,7 @@ fn check_images(imgsz: u32) -> usize {
 pub fn metrics(report: &MapReport, classes: &[String]) -> Metrics {
     let per_class = report.per_class.iter().zip(classes).map(|(class, name)| ClassMetrics {
         name: name.clone(),
-        boxes: class.boxes as u64,
+        boxes: class.boxes,
         map50: class.map50,
         map50_95: class.map50_95,
         precision: class.precision,

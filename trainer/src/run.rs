@@ -109,9 +109,9 @@ fn train(settings: &Settings, stop: &AtomicBool, store: &Store, lock: &TrainLock
     }
 
     let network = Network::yolov8(settings.scale, dataset.classes.len());
-    let hyper = settings.hyper(&dataset);
     let promoted = store.pointer()?.map(|pointer| pointer.metadata);
     let start = start(settings, store, promoted.as_ref(), &network, &dataset.classes)?;
+    let hyper = settings.hyper(&dataset, start.weights.is_some());
     tracing::info!(?hyper, start = start.name, threads = settings.resources.threads(), "training");
     let key = json!({"hyper": hyper, "data": dataset.fingerprint, "scale": settings.scale.to_string(), "start": start.name});
     let checkpoints = store.checkpoint_dir();
