@@ -65,8 +65,10 @@ impl Store {
             let names = files::names(&self.layout.place(place))?;
             taken.extend(names.iter().filter_map(|name| layout::version_of_any(name)));
         }
-        let mut version = Version::at(at);
+        let first = Version::at(at)?;
+        let mut next = Some(first.clone());
         for _ in 0..MOST_BUMPS {
+            let Some(version) = next else { break };
             let folder = self.layout.stage(&version, fence);
             if !taken.contains(&version) {
                 match fs::create_dir(&folder) {
@@ -75,9 +77,9 @@ impl Store {
                     Err(error) => return Err(StoreError::io("create folder", folder)(error)),
                 }
             }
-            version = version.bump();
+            next = version.bump();
         }
-        Err(StoreError::BadDraft { reason: format!("no free name within a day of {}; set the clock", Version::at(at)) })
+        Err(StoreError::BadDraft { reason: format!("no free name within a day of {first}; set the clock") })
     }
 
     /// What the next version and the next move of the pointer are numbered. The caller holds `publish.lock`.

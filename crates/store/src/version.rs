@@ -17,15 +17,17 @@ pub struct Version(String);
 
 impl Version {
     /// The name that `at` gives, to the second. Whether it is free is for the publisher to find out.
-    #[must_use]
-    pub fn at(at: DateTime<Utc>) -> Self {
-        Self(at.format(FORMAT).to_string())
+    ///
+    /// # Errors
+    /// [`StoreError::BadVersion`] for a clock outside of the years 0 to 9999.
+    pub fn at(at: DateTime<Utc>) -> Result<Self, StoreError> {
+        at.format(FORMAT).to_string().parse()
     }
 
-    /// The name one second later: what a publisher tries when a name is taken.
-    pub(crate) fn bump(&self) -> Self {
-        let time = NaiveDateTime::parse_from_str(&self.0, FORMAT).expect("a Version holds a valid time");
-        Self((time + TimeDelta::seconds(1)).format(FORMAT).to_string())
+    /// The name one second later: what a publisher tries when a name is taken. `None` at the end of the year 9999.
+    pub(crate) fn bump(&self) -> Option<Self> {
+        let time = NaiveDateTime::parse_from_str(&self.0, FORMAT).ok()?;
+        time.checked_add_signed(TimeDelta::seconds(1))?.format(FORMAT).to_string().parse().ok()
     }
 
     /// The name as text.
@@ -91,7 +93,13 @@ mod tests {
     #[test]
     fn a_bumped_name_is_the_next_second_even_over_midnight() {
         let last: Version = "20261231_235959".parse().unwrap();
-        assert_eq!(last.bump().as_str(), "20270101_000000");
+        assert_eq!(last.bump().unwrap().as_str(), "20270101_000000");
+    }
+
+    #[test]
+    fn a_clock_at_the_end_of_all_names_is_an_error_and_no_panic() {
+        assert_eq!("99991231_235959".parse::<Version>().unwrap().bump(), None);
+        assert!(Version::at(DateTime::<Utc>::MAX_UTC).is_err());
     }
 
     proptest! {
