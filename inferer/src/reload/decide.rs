@@ -212,7 +212,9 @@ mod tests {
     fn only_versions_that_the_pointer_remembers_stay_in_quarantine() {
         let now = Instant::now();
         let mut quarantine = Quarantine::default();
-        (1..=4).for_each(|n| drop(quarantine.note(&v(n), "x".into(), 1, now)));
+        for n in 1..=4 {
+            quarantine.note(&v(n), "x".into(), 1, now);
+        }
         quarantine.retain(&target(4, 4, &[2]));
         let mut left: Vec<_> = quarantine.failures().map(|(version, _)| version.clone()).collect();
         left.sort();

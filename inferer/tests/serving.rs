@@ -1,0 +1,17 @@
+//! The inferer as its users see it: through its ports, its folder and its store, with real engines on a toy model.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+#[path = "serving/bad_input.rs"]
+mod bad_input;
+#[path = "serving/drain.rs"]
+mod drain;
+#[path = "serving/folder.rs"]
+mod folder;
+#[path = "serving/overload.rs"]
+mod overload;
+#[path = "serving/store_faults.rs"]
+mod store_faults;
+#[path = "serving/support.rs"]
+mod support;
+#[path = "serving/swap.rs"]
+mod swap;
