@@ -100,7 +100,9 @@ fn outcome(status: &TrainingStatus, now: DateTime<Utc>) -> Option<String> {
         OutcomeKind::Failed => "failed",
         OutcomeKind::Stopped => "stopped",
     };
-    let message = if last.message.is_empty() { String::new() } else { format!(": {}", last.message) };
+    // The trainer's sentence may begin with the same word.
+    let rest = last.message.strip_prefix(word).map_or(last.message.as_str(), |rest| rest.trim_start_matches([':', ';', ' ']));
+    let message = if rest.is_empty() { String::new() } else { format!(": {rest}") };
     Some(format!("{word}{version} {}{message}", ago(last.at, now)))
 }
 
@@ -125,11 +127,14 @@ fn model(report: &Report, now: DateTime<Utc>) -> String {
         let ago = ago(model.at, now);
         (model.version.as_str(), format!("{} (mAP50 {:.3}, mAP50-95 {:.3}, promoted {ago})", model.version, model.map50, model.map50_95))
     });
+    // A rescan (30 s by default), the engines and the check file.
+    let fresh = report.promoted.as_ref().is_some_and(|model| now - model.at < TimeDelta::seconds(60));
     match (serving, promoted) {
         (None, None) => "none yet: the first training makes one".to_owned(),
         (Some(version), Some((promoted, text))) if version == promoted => format!("in service: {text}"),
         (Some(version), Some((_, text))) => format!("in service: {version}, not yet the promoted {text}"),
         (Some(version), None) => format!("in service: {version}, which the store no longer promotes"),
+        (None, Some((_, text))) if report.running && fresh => format!("about to be loaded: {text}"),
         (None, Some((_, text))) if report.running => format!("NOT in service: {text}; see the inferer's /readyz for the reason"),
         (None, Some((_, text))) => format!("promoted: {text}"),
     }
@@ -213,7 +218,7 @@ mod tests {
     fn trained(phase: &str, pid: u32) -> TrainingStatus {
         serde_json::from_value(json!({
             "phase": phase, "pid": pid, "started_at": NOW, "updated_at": "2026-11-21T13:10:00Z", "epoch": 3, "epochs": 20, "eta_s": 300.0,
-            "last_outcome": {"at": "2026-11-21T12:00:00Z", "result": "promoted", "version": "20261121_120000", "message": "first model"},
+            "last_outcome": {"at": "2026-11-21T12:00:00Z", "result": "promoted", "version": "20261121_120000", "message": "promoted: first model"},
         }))
         .unwrap()
     }
@@ -303,6 +308,13 @@ next run  not scheduled: `edgeloop up` is not running
         let serving = serving.map(|version| json!({"version": version}));
         let report = Report { running, promoted: Some(promoted()), serving, ..Report::default() };
         assert!(model(&report, at(NOW)).starts_with(start), "{}", model(&report, at(NOW)));
+    }
+
+    #[test]
+    fn a_model_just_promoted_is_given_time() {
+        let report = Report { running: true, promoted: Some(promoted()), ..Report::default() };
+        assert!(model(&report, at("2026-11-21T12:00:59Z")).starts_with("about to be loaded: "));
+        assert!(model(&report, at("2026-11-21T12:01:00Z")).starts_with("NOT in service: "));
     }
 
     #[test]
