@@ -113,8 +113,7 @@ impl<'a> Session<'a> {
             warmup_momentum: 0.8,
             warmup_bias_lr: if hyper.optimiser == super::Rule::Sgd { 0.1 } else { 0.0 },
         };
-        let total = u64::from(hyper.epochs) * schedule.batches;
-        let ema = Ema::new(&averages, &variables, total / schedule.at(total).accumulate)?;
+        let ema = Ema::new(&averages, &variables)?;
         let best = Vec::new();
         let mut this = Self {
             job,
