@@ -167,6 +167,15 @@ fn stray_bytes_before_the_end_marker_do_not_spoil_a_jpeg() {
 }
 
 #[test]
+fn a_jpeg_with_a_hole_is_an_error_though_its_end_marker_is_there() {
+    let file = encode(Format::Jpeg, &blocks(6, 5), None);
+    // The coded picture is well over 30 bytes long.
+    let mut hole = file[..file.len() - 30].to_vec();
+    hole.extend([0xFF, 0xD9]);
+    assert_eq!(decode(&hole, &Limits::default()), Err(DecodeError::Truncated(Format::Jpeg)));
+}
+
+#[test]
 fn what_is_no_picture_is_named() {
     assert_eq!(decode(b"", &Limits::default()), Err(DecodeError::Empty));
     assert_eq!(header(b""), Err(DecodeError::Empty));
