@@ -167,7 +167,7 @@ fn with_fallback(onnx: &[u8], options: LoadOptions, runtime: &dyn Runtime) -> Re
 
 /// Parses the model in Rust and compares it with what the metadata promises.
 fn inspect(metadata: &Metadata, onnx: &[u8]) -> Result<(), String> {
-    if metadata.image_size == 0 || metadata.image_size % 32 != 0 || metadata.image_size > 4096 {
+    if metadata.image_size == 0 || !metadata.image_size.is_multiple_of(32) || metadata.image_size > 4096 {
         return Err(format!("its image size is {}, expected a multiple of 32 up to 4096", metadata.image_size));
     }
     let info = edgeloop_model::onnx::inspect(onnx).map_err(|e| e.to_string())?;
@@ -224,8 +224,9 @@ impl CheckSet {
             for (at, (found, expected)) in found.data.iter().zip(expected).enumerate() {
                 let row = at / self.anchors;
                 let tolerance = if row < 4 { BOX_TOLERANCE } else { SCORE_TOLERANCE };
-                // Written so that NaN on either side fails.
-                if !((found - expected).abs() <= tolerance) {
+                // NaN on either side is close to nothing.
+                let close = (found - expected).abs() <= tolerance;
+                if !close {
                     let anchor = at % self.anchors;
                     return Err(format!("image {n}, row {row}, anchor {anchor}: {found}, published {expected}, at most {tolerance} apart"));
                 }

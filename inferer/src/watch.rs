@@ -15,6 +15,11 @@ use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 /// What to call when something changed.
 pub type OnChange = Arc<dyn Fn() + Send + Sync>;
 
+/// Device and inode: another folder under the same path has another one.
+type Identity = (u64, u64);
+/// A folder to watch, and how.
+type Target = (Identity, RecursiveMode);
+
 /// A watch on folders that may come and go.
 pub struct Watch {
     what: &'static str,
@@ -22,7 +27,7 @@ pub struct Watch {
     relevant: Arc<dyn Fn(&Path) -> bool + Send + Sync>,
     on_change: OnChange,
     watcher: Option<RecommendedWatcher>,
-    armed: HashMap<PathBuf, (u64, u64)>,
+    armed: HashMap<PathBuf, Identity>,
     complained: bool,
 }
 
@@ -47,7 +52,7 @@ impl Watch {
     /// Watches `folders`, or for each that is missing its nearest existing parent. Cheap when nothing has changed; call it
     /// before each look, so that a folder that was made or replaced in the meantime is seen.
     pub fn arm(&mut self, folders: &[PathBuf]) {
-        let wanted: HashMap<PathBuf, ((u64, u64), RecursiveMode)> = folders.iter().filter_map(|folder| self.place(folder)).collect();
+        let wanted: HashMap<PathBuf, Target> = folders.iter().filter_map(|folder| self.place(folder)).collect();
         let gone: Vec<PathBuf> =
             self.armed.iter().filter(|(path, id)| wanted.get(*path).is_none_or(|w| w.0 != **id)).map(|(path, _)| path.clone()).collect();
         for path in gone {
@@ -94,7 +99,7 @@ impl Watch {
     }
 
     /// The folder itself, or its nearest existing parent without what lies below it.
-    fn place(&self, folder: &Path) -> Option<(PathBuf, ((u64, u64), RecursiveMode))> {
+    fn place(&self, folder: &Path) -> Option<(PathBuf, Target)> {
         let absolute = std::path::absolute(folder).ok()?;
         absolute.ancestors().enumerate().find_map(|(up, path)| {
             let metadata = path.metadata().ok().filter(|m| m.is_dir())?;
@@ -162,19 +167,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("data/models");
         let (mut watch, notices) = watch(RecursiveMode::NonRecursive);
-        watch.arm(&[folder.clone()]);
+        watch.arm(std::slice::from_ref(&folder));
         fs::create_dir(dir.path().join("data")).unwrap();
         noticed(&notices);
-        watch.arm(&[folder.clone()]);
+        watch.arm(std::slice::from_ref(&folder));
         for _ in 0..2 {
             fs::create_dir(&folder).unwrap();
             noticed(&notices);
-            watch.arm(&[folder.clone()]);
+            watch.arm(std::slice::from_ref(&folder));
             fs::write(folder.join("pointer"), "1").unwrap();
             noticed(&notices);
             fs::remove_dir_all(&folder).unwrap();
             noticed(&notices);
-            watch.arm(&[folder.clone()]);
+            watch.arm(std::slice::from_ref(&folder));
         }
     }
 }
