@@ -1,0 +1,7 @@
+//! The loop on one box: the built binaries, talking through a store and HTTP.
+
+#![allow(clippy::unwrap_used)]
+
+mod handoff;
+mod training;
+mod up;
