@@ -8,6 +8,10 @@ SHELL := /bin/bash
 CARGO_BUILD := cargo build --release --locked --workspace
 TARGET := $(or $(CARGO_TARGET_DIR),target)/release
 
+# Binaries look for these beside themselves; a target folder elsewhere has nothing beside it.
+export ORT_DYLIB_PATH ?= $(CURDIR)/.native/onnxruntime/libonnxruntime.so
+export OPENVINO_DYLIB_PATH ?= $(CURDIR)/.native/openvino/libopenvino_c.so
+
 .PHONY: help
 help: ## what there is to type
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14

@@ -51,16 +51,16 @@ pub struct DemoArgs {
     #[arg(long)]
     strict: bool,
     /// Epochs of the first training, from scratch
-    #[arg(long, default_value_t = 40)]
+    #[arg(long, default_value_t = 50)]
     epochs: u32,
     /// Epochs of the second training, which starts from the first model
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 6)]
     second_epochs: u32,
     /// Input size in pixels, a multiple of 32
     #[arg(long, default_value_t = 160)]
     imgsz: u32,
     /// Images a batch
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = 8)]
     batch: u32,
     /// Network size
     #[arg(long, default_value = "n", value_parser = ["n", "s", "m", "l", "x"])]

@@ -112,21 +112,22 @@ impl<W: Write + Send> Folder<W> {
             beat.beat();
             let model = self.slot.get().map(|s| s.version().clone());
             let another = model.is_some() && model != memory.model;
-            if model.is_some() && Instant::now() >= next && (changed || another || self.all) {
+            let due = Instant::now() >= next;
+            // Without notices every pass has to look; with them only a slow one does.
+            changed |= (due && !watch.is_armed()) || Instant::now() >= next + SLOW_RESCAN;
+            let wanted = model.is_some() && (changed || another || self.all);
+            if due && wanted {
                 watch.arm(std::slice::from_ref(&self.dir));
                 // A notice that came before this listing is answered by it.
                 while self.looks.try_recv().is_ok() {}
-                changed = false;
                 let listing = self.pass(&mut memory, &beat);
                 next = Instant::now() + self.interval.max(listing * LISTING_SHARE);
-                changed |= memory.seen.is_trying();
-            } else if Instant::now() >= next + SLOW_RESCAN || Instant::now() >= next && !watch.is_armed() {
-                changed = true;
-                continue;
+                changed = memory.seen.is_trying();
             }
             self.summary(&mut memory);
-            let pause = next.saturating_duration_since(Instant::now()).clamp(Duration::from_millis(10), self.interval);
-            let pause = if changed || self.all { pause } else { self.interval };
+            // Never shorter than a moment, whatever is due: a loop that has nothing to work with must not take a core.
+            let until_next = next.saturating_duration_since(Instant::now()).clamp(Duration::from_millis(10), self.interval);
+            let pause = if wanted { until_next } else { self.interval };
             match self.looks.recv_timeout(pause) {
                 Ok(()) => changed = true,
                 Err(RecvTimeoutError::Timeout) => {}

@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod handoff;
+mod orphans;
 mod training;
 mod up;

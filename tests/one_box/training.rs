@@ -38,7 +38,8 @@ fn sigterm_leaves_a_checkpoint_and_the_next_run_goes_on_from_there() {
 #[test]
 fn a_folder_without_images_is_exit_2_and_says_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
-    let settings = [("IMAGES_DIR", dir.path().to_str().unwrap()), ("MODEL_DIR", dir.path().join("m").to_str().unwrap())].map(|(k, v)| (k, v.to_owned()));
+    let settings = [("IMAGES_DIR", dir.path().to_str().unwrap()), ("MODEL_DIR", dir.path().join("m").to_str().unwrap())]
+        .map(|(k, v)| (k, v.to_owned()));
     let settings: Vec<(&str, &str)> = settings.iter().map(|(key, value)| (*key, value.as_str())).collect();
     let output = run_to_end("edgeloop-trainer", &[], &settings);
     let said = String::from_utf8_lossy(&output.stderr);

@@ -13,6 +13,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
+use edgeloop_service::limits::available_cpus;
 use edgeloop_vision::Image;
 use edgeloop_vision::boxes::Xyxy;
 use edgeloop_vision::encode::encode_jpeg;
@@ -68,27 +69,57 @@ pub struct DatasetSummary {
 pub fn draw_dataset(dir: &Path, images: usize, seed: u64, size: u32) -> anyhow::Result<DatasetSummary> {
     ensure!((96..=4096).contains(&size), "the pictures' side must be 96 to 4096 pixels, {size} was asked for");
     fs::create_dir_all(dir).with_context(|| format!("cannot make the folder {} for the pictures", dir.display()))?;
-    let write = |name: String, bytes: &[u8]| {
+    let write = &|name: String, bytes: &[u8]| {
         let path = dir.join(name);
         fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))
     };
     write("classes.txt".into(), (CLASSES.join("\n") + "\n").as_bytes())?;
-    let mut summary = DatasetSummary::default();
-    for index in 0..images {
-        let (image, objects, quality) = draw_scene(seed, index as u64, size);
-        let jpeg = encode_jpeg(&image, quality)?;
-        // Labels first: whoever sees the picture finds its labels too.
-        write(format!("{index:06}.txt"), yolo_rows(&objects, size).as_bytes())?;
-        write(format!("{index:06}.jpg"), &jpeg)?;
-        summary.images += 1;
-        summary.background += usize::from(objects.is_empty());
-        summary.objects += objects.len();
-        summary.bytes += jpeg.len() as u64;
-        for object in &objects {
-            summary.per_class[object.class as usize] += 1;
+    // Each picture is a function of its own index: the cores share them, and which core drew one cannot matter.
+    let workers = available_cpus().clamp(1, 16);
+    let draw = |worker: usize| -> anyhow::Result<DatasetSummary> {
+        let mut part = DatasetSummary::default();
+        for index in (worker..images).step_by(workers) {
+            let (image, objects, quality) = draw_scene(seed, index as u64, size);
+            let jpeg = encode_jpeg(&image, quality)?;
+            // Labels first: whoever sees the picture finds its labels too.
+            write(format!("{index:06}.txt"), yolo_rows(&objects, size).as_bytes())?;
+            write(format!("{index:06}.jpg"), &jpeg)?;
+            part.count(&objects, jpeg.len());
         }
+        Ok(part)
+    };
+    let parts: Vec<anyhow::Result<DatasetSummary>> = std::thread::scope(|scope| {
+        let draw = &draw;
+        let threads: Vec<_> = (0..workers).map(|worker| scope.spawn(move || draw(worker))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    });
+    let mut summary = DatasetSummary::default();
+    for part in parts {
+        summary.add(&part?);
     }
     Ok(summary)
+}
+
+impl DatasetSummary {
+    fn count(&mut self, objects: &[Object], bytes: usize) {
+        self.images += 1;
+        self.background += usize::from(objects.is_empty());
+        self.objects += objects.len();
+        self.bytes += bytes as u64;
+        for object in objects {
+            self.per_class[object.class as usize] += 1;
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.images += other.images;
+        self.background += other.background;
+        self.objects += other.objects;
+        self.bytes += other.bytes;
+        for (mine, theirs) in self.per_class.iter_mut().zip(other.per_class) {
+            *mine += theirs;
+        }
+    }
 }
 
 /// Draws picture number `index`: the picture, its objects, and the JPEG quality that its camera would use. A function of

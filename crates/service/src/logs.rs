@@ -37,7 +37,12 @@ pub enum LogFormat {
 pub fn init(args: &LogArgs) {
     let filter = EnvFilter::try_new(&args.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
     let terminal = std::io::stderr().is_terminal();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // A log that nobody reads any more (the parent is gone, the disk is full) would be complained about on stderr, and
+        // that panics: in the task that hears SIGTERM, for one.
+        .log_internal_errors(false);
     let json = match args.log_format {
         LogFormat::Auto => !terminal,
         LogFormat::Text => false,

@@ -42,8 +42,9 @@ impl Shutdown {
                     tracing::warn!(signal = number, "second signal: ending at once");
                     std::process::exit(128 + number);
                 }
-                tracing::info!(signal = number, "stopping");
+                // First the token: whatever becomes of the log line, the process stops.
                 token.cancel();
+                tracing::info!(signal = number, "stopping");
             }
         });
         Ok(shutdown)
