@@ -42,7 +42,8 @@ clippy: setup ## lints, warnings denied
 
 .PHONY: unit
 unit: build ## unit and integration tests (the binaries are built first: tests/ starts them)
-	cargo test --release --locked --workspace
+	# Tests share their cores: OpenMP threads that spin while another test computes make each other 30 times slower.
+	OMP_WAIT_POLICY=PASSIVE cargo test --release --locked --workspace
 
 .PHONY: licences
 licences: ## licences, bans and sources of every dependency
