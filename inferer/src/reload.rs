@@ -105,13 +105,13 @@ impl Reloader {
         while !self.shutdown.is_cancelled() {
             beat.beat();
             // Armed before looking: what changes in between is noticed and looked at again.
+            match known.get() {
+                Some(store) => watch.arm(&store.watch_dirs()),
+                None => watch.arm(std::slice::from_ref(&self.model_dir)),
+            }
             let store = Store::open(&self.model_dir);
-            match &store {
-                Ok(store) => {
-                    let store = known.get_or_init(|| store.clone());
-                    watch.arm(&store.watch_dirs());
-                }
-                Err(_) => watch.arm(std::slice::from_ref(&self.model_dir)),
+            if let Ok(store) = &store {
+                watch.arm(&known.get_or_init(|| store.clone()).watch_dirs());
             }
             let until = self.look(store, &mut memory);
             let now = Instant::now();

@@ -52,7 +52,18 @@ impl Watch {
     /// Watches `folders`, or for each that is missing its nearest existing parent. Cheap when nothing has changed; call it
     /// before each look, so that a folder that was made or replaced in the meantime is seen.
     pub fn arm(&mut self, folders: &[PathBuf]) {
-        let wanted: HashMap<PathBuf, Target> = folders.iter().filter_map(|folder| self.place(folder)).collect();
+        // A folder may be made between the look for it and the watch on its parent, and of that no notice comes: look again
+        // until nothing has moved. A path has few parents; one that keeps changing is left to the next call.
+        for _ in 0..16 {
+            let wanted: HashMap<PathBuf, Target> = folders.iter().filter_map(|folder| self.place(folder)).collect();
+            self.arm_places(&wanted);
+            if folders.iter().filter_map(|folder| self.place(folder)).collect::<HashMap<_, _>>() == wanted {
+                return;
+            }
+        }
+    }
+
+    fn arm_places(&mut self, wanted: &HashMap<PathBuf, Target>) {
         let gone: Vec<PathBuf> =
             self.armed.iter().filter(|(path, id)| wanted.get(*path).is_none_or(|w| w.0 != **id)).map(|(path, _)| path.clone()).collect();
         for path in gone {
@@ -62,13 +73,13 @@ impl Watch {
                 let _ = watcher.unwatch(&path);
             }
         }
-        for (path, (id, mode)) in wanted {
-            if self.armed.contains_key(&path) {
+        for (path, &(id, mode)) in wanted {
+            if self.armed.contains_key(path) {
                 continue;
             }
-            match self.watch(&path, mode) {
+            match self.watch(path, mode) {
                 Ok(()) => {
-                    self.armed.insert(path, id);
+                    self.armed.insert(path.clone(), id);
                     if std::mem::take(&mut self.complained) {
                         tracing::info!(folder = self.what, "change notices work again");
                     }
