@@ -45,7 +45,7 @@ struct Box {
 impl Box {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::copy(env!("CARGO_BIN_EXE_edgeloop"), dir.path().join("edgeloop")).unwrap();
+        install(Path::new(env!("CARGO_BIN_EXE_edgeloop")), &dir.path().join("edgeloop"));
         let this = Box { dir };
         this.component("agent", AGENT);
         this.component("inferer", &DAEMON.replace("NAME", "inferer"));
@@ -55,9 +55,10 @@ impl Box {
     }
 
     fn component(&self, name: &str, script: &str) {
-        let path = self.dir.path().join(format!("edgeloop-{name}"));
-        std::fs::write(&path, format!("#!/bin/sh\n{script}")).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let source = self.dir.path().join(format!("{name}.sh"));
+        std::fs::write(&source, format!("#!/bin/sh\n{script}")).unwrap();
+        std::fs::set_permissions(&source, std::fs::Permissions::from_mode(0o755)).unwrap();
+        install(&source, &self.dir.path().join(format!("edgeloop-{name}")));
     }
 
     fn state(&self) -> PathBuf {
@@ -105,6 +106,12 @@ impl Box {
     fn count(&self, line: &str) -> usize {
         self.log().lines().filter(|l| l.starts_with(line)).count()
     }
+}
+
+/// Copies a program in a process of its own. Had this one the copy open for writing while another test forks, that child would
+/// hold it open too, and starting it would fail: text file busy.
+fn install(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg("-p").args([from, to]).status().unwrap().success());
 }
 
 struct Up(Child);
