@@ -1,55 +1,32 @@
 //! One training, from the folder of images to a published version, top to bottom.
 
-use std::{
-    process::ExitCode,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+mod handing_over;
+mod judging;
+mod outcome;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use edgeloop_engine::library;
-use edgeloop_model::{Network, Weights};
-use edgeloop_service::exit::{BAD_INPUT, FAILURE, TEMPORARY, TERMINATED, WithExitCode, bad_input, with_code};
-use edgeloop_store::{Decision, Metadata, OutcomeKind, Owner, Phase, Retention, Store, StoreError, TrainLock, TrainingInfo, Version};
-use edgeloop_vision::map::MapReport;
+use edgeloop_model::Network;
+use edgeloop_service::exit::{BAD_INPUT, FAILURE, TEMPORARY, WithExitCode, bad_input, with_code};
+use edgeloop_store::{Decision, Metadata, Owner, Phase, Store, StoreError, TrainLock};
 use serde_json::json;
 
 use crate::{
-    data::{Dataset, LoaderConfig, Scan, ValLoader, scan},
-    fit::{self, Done, FitError, Fitted, Hyper, Job, checkpoint},
-    gate::Promoted,
-    judge::judge,
-    machine,
-    net::Yolo,
-    publish::{self, Content},
+    data::{Dataset, Scan, scan},
+    fit::{self, Done, FitError, Fitted, Job, checkpoint},
+    machine, publish,
     report::Reporter,
     settings::{Settings, StartFrom},
-    start::{Start, weights_of},
+    start::Start,
 };
 
-/// How a run ended that did not fail.
-#[derive(Debug)]
-pub enum Outcome {
-    /// A new version serves.
-    Promoted(Box<Metadata>),
-    /// The new version was not good enough.
-    Rejected(Box<Metadata>),
-    /// There are images, and nobody has labelled them yet.
-    WaitingForLabels,
-    /// Somebody asked to stop; a checkpoint is there.
-    Stopped,
-}
-
-impl Outcome {
-    /// What the process ends with.
-    pub fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::Promoted(_) | Self::Rejected(_) | Self::WaitingForLabels => ExitCode::SUCCESS,
-            Self::Stopped => ExitCode::from(TERMINATED),
-        }
-    }
-}
+use handing_over::Finished;
+use judging::{Court, Judged};
+pub use outcome::Outcome;
 
 /// Trains once. `stop`, set from a signal handler, saves a checkpoint and ends.
 ///
@@ -67,43 +44,12 @@ pub fn run(settings: &Settings, stop: &AtomicBool) -> anyhow::Result<Outcome> {
     };
     let mut reporter = Reporter::new(&store, &lock);
     let result = train(settings, stop, &store, &lock, &mut reporter);
-    match &result {
-        Ok(Outcome::Promoted(m)) => {
-            reporter.ended(Phase::Done, OutcomeKind::Promoted, Some(m.version.clone()), &format!("promoted: {}", m.gate.reason));
-        }
-        Ok(Outcome::Rejected(m)) => {
-            reporter.ended(Phase::Done, OutcomeKind::Rejected, Some(m.version.clone()), &format!("rejected: {}", m.gate.reason));
-        }
-        Ok(Outcome::WaitingForLabels) => reporter.ended(
-            Phase::WaitingForLabels,
-            OutcomeKind::WaitingForLabels,
-            None,
-            "waiting_for_labels: there are images, but no labels yet",
-        ),
-        Ok(Outcome::Stopped) => {
-            reporter.ended(Phase::Stopped, OutcomeKind::Stopped, None, "stopped; the next run goes on from here");
-        }
-        Err(error) => reporter.ended(Phase::Failed, OutcomeKind::Failed, None, &format!("{error:#}")),
-    }
+    outcome::report(&result, &mut reporter);
     result
 }
 
 fn train(settings: &Settings, stop: &AtomicBool, store: &Store, lock: &TrainLock, reporter: &mut Reporter<'_>) -> anyhow::Result<Outcome> {
-    let found = scan(&settings.images_dir, &settings.data_options()).map_err(|e| with_code(e.exit_code(), e))?;
-    let dataset = match found {
-        Scan::WaitingForLabels(report) => {
-            reporter.say(&report.to_string(), &json!({"event": "scanned", "images": report.images, "labelled": 0}));
-            return Ok(Outcome::WaitingForLabels);
-        }
-        Scan::Ready(dataset) => Arc::new(dataset),
-    };
-    let report = &dataset.report;
-    reporter.say(
-        &report.to_string(),
-        &json!({"event": "scanned", "images": report.images, "labelled": report.labelled, "unlabelled": report.unlabelled,
-            "skipped": report.skipped.len(), "boxes": report.boxes, "train": dataset.train.len(), "val": dataset.val.len()}),
-    );
-    reporter.val_sample(dataset.val.iter().map(|sample| sample.path.clone()));
+    let Some(dataset) = scanned(settings, reporter)? else { return Ok(Outcome::WaitingForLabels) };
     if stop.load(Ordering::Relaxed) {
         return Ok(Outcome::Stopped);
     }
@@ -135,46 +81,37 @@ fn train(settings: &Settings, stop: &AtomicBool, store: &Store, lock: &TrainLock
     };
 
     reporter.phase(Phase::Judging);
-    let val = val_loader(settings, &dataset, settings.imgsz)?;
-    let report = judge_weights(&done.weights, &network, &val, &dataset, settings)?;
-    let metrics = publish::metrics(&report, &dataset.classes);
-    let rival = judge_promoted(store, promoted.as_ref(), &dataset, settings);
-    let decision = settings.gate.decide(&metrics, &rival);
-    reporter.say(
-        &format!(
-            "best epoch {} · mAP50 {:.3} mAP50-95 {:.3} · {:.0} s, {:.1} images/s",
-            done.best_epoch, metrics.map50, metrics.map50_95, done.seconds, done.images_per_s
-        ),
-        &json!({"event": "judged", "best_epoch": done.best_epoch, "mAP50": metrics.map50, "mAP50-95": metrics.map50_95,
-            "precision": metrics.precision, "recall": metrics.recall, "seconds": done.seconds,
-            "images_per_s": done.images_per_s, "gate": publish::reason(&decision)}),
-    );
+    let court = Court { settings, store, dataset: &dataset, promoted: promoted.as_ref() };
+    let judged = court.judged(&network, &done.weights)?;
+    say_judged(&judged, &done, reporter);
+    let promote = matches!(judged.decision, Decision::Promote { .. });
 
-    reporter.phase(Phase::Exporting);
-    let compared_with = match rival {
-        Promoted::Nothing => None,
-        Promoted::Judged(version, _) | Promoted::NotComparable(version, _) => Some(version),
-    };
-    let training = training_info(settings, &hyper, &done, start.parent);
-    let content =
-        Content { network: &network, weights: &done.weights, dataset: &dataset, imgsz: settings.imgsz, training, metrics, compared_with };
-    let draft = publish::draft(content, &val)?;
-
-    reporter.phase(Phase::Publishing);
-    let metadata = store.publish(lock, draft, decision.clone())?;
-    // The run is in the store: what follows must not turn it into a failure.
-    let retention =
-        Retention { keep_versions: settings.resources.keep_versions, keep_bytes: settings.resources.keep_bytes, ..Retention::default() };
-    if let Err(error) = store.prune(&retention) {
-        tracing::warn!("old versions could not be pruned: {error}");
-    }
+    let finished = Finished { settings, dataset: &dataset, network: &network, hyper, done: &done, parent: start.parent };
+    let metadata = Box::new(finished.publish(judged, store, lock, reporter)?);
     if let Err(error) = checkpoint::remove(&checkpoints) {
         tracing::warn!("{error}");
     }
-    Ok(match decision {
-        Decision::Promote { .. } => Outcome::Promoted(Box::new(metadata)),
-        Decision::Reject { .. } => Outcome::Rejected(Box::new(metadata)),
-    })
+    Ok(if promote { Outcome::Promoted(metadata) } else { Outcome::Rejected(metadata) })
+}
+
+/// The folder of images; `None` while nobody has labelled any.
+fn scanned(settings: &Settings, reporter: &mut Reporter<'_>) -> anyhow::Result<Option<Arc<Dataset>>> {
+    let found = scan(&settings.images_dir, &settings.data_options()).map_err(|e| with_code(e.exit_code(), e))?;
+    let dataset = match found {
+        Scan::WaitingForLabels(report) => {
+            reporter.say(&report.to_string(), &json!({"event": "scanned", "images": report.images, "labelled": 0}));
+            return Ok(None);
+        }
+        Scan::Ready(dataset) => Arc::new(dataset),
+    };
+    let report = &dataset.report;
+    reporter.say(
+        &report.to_string(),
+        &json!({"event": "scanned", "images": report.images, "labelled": report.labelled, "unlabelled": report.unlabelled,
+            "skipped": report.skipped.len(), "boxes": report.boxes, "train": dataset.train.len(), "val": dataset.val.len()}),
+    );
+    reporter.val_sample(dataset.val.iter().map(|sample| sample.path.clone()));
+    Ok(Some(dataset))
 }
 
 fn start(settings: &Settings, store: &Store, promoted: Option<&Metadata>, network: &Network, classes: &[String]) -> anyhow::Result<Start> {
@@ -185,73 +122,17 @@ fn start(settings: &Settings, store: &Store, promoted: Option<&Metadata>, networ
     })
 }
 
-fn val_loader(settings: &Settings, dataset: &Arc<Dataset>, imgsz: u32) -> anyhow::Result<ValLoader> {
-    let config = LoaderConfig {
-        imgsz,
-        batch: (settings.batch_size as usize).max(8),
-        seed: settings.seed,
-        workers: settings.resources.workers(),
-        augment: crate::data::Augment::NONE,
-        // One pass: nothing to keep.
-        cache_mb: 0,
-    };
-    ValLoader::new(dataset.clone(), config).map_err(|e| with_code(e.exit_code(), e))
-}
-
-/// In float32, as it will serve.
-fn judge_weights(
-    weights: &Weights,
-    network: &Network,
-    val: &ValLoader,
-    dataset: &Dataset,
-    settings: &Settings,
-) -> anyhow::Result<MapReport> {
-    let mut net = Yolo::from_weights(network, settings.device, weights)?;
-    net.to_channels_last()?;
-    Ok(judge(&mut fit::predictor(&net), val, &dataset.classes)?)
-}
-
-/// The promoted model on today's val images, at the size that it serves at.
-fn judge_promoted(store: &Store, promoted: Option<&Metadata>, dataset: &Arc<Dataset>, settings: &Settings) -> Promoted {
-    let Some(promoted) = promoted else { return Promoted::Nothing };
-    let version: Version = promoted.version.clone();
-    if promoted.classes != dataset.classes {
-        return Promoted::NotComparable(version, format!("it knows the classes {}", promoted.classes.join(", ")));
-    }
-    let judged = || -> anyhow::Result<MapReport> {
-        let network = Network::yolov8(promoted.architecture.scale.parse()?, promoted.classes.len());
-        let weights = weights_of(store, promoted)?;
-        let val = val_loader(settings, dataset, promoted.image_size)?;
-        judge_weights(&weights, &network, &val, dataset, settings)
-    };
-    match judged() {
-        Ok(report) => Promoted::Judged(version, report.map50_95),
-        Err(error) => {
-            tracing::warn!(%version, "the promoted model cannot be judged: {error:#}");
-            Promoted::NotComparable(version, format!("it cannot be judged: {error:#}"))
-        }
-    }
-}
-
-fn training_info(settings: &Settings, hyper: &Hyper, done: &Done, parent: Option<Version>) -> TrainingInfo {
-    let mut all = match serde_json::to_value(hyper) {
-        Ok(serde_json::Value::Object(all)) => all,
-        _ => serde_json::Map::new(),
-    };
-    all.insert("best_epoch".to_owned(), done.best_epoch.into());
-    all.insert("threads".to_owned(), settings.resources.threads().into());
-    let gains = crate::loss::Gains::default();
-    all.insert("gains".to_owned(), json!({"box": gains.bbox, "class": gains.class, "dfl": gains.dfl}));
-    TrainingInfo {
-        hyper: all,
-        seed: settings.seed,
-        epochs: settings.epochs,
-        epochs_done: done.log.len() as u32,
-        seconds: done.seconds,
-        device: format!("{:?}", settings.device).to_lowercase(),
-        precision: if hyper.bf16 { "bf16" } else { "fp32" }.to_owned(),
-        parent,
-    }
+fn say_judged(judged: &Judged, done: &Done, reporter: &Reporter<'_>) {
+    let Judged { metrics, decision, .. } = judged;
+    reporter.say(
+        &format!(
+            "best epoch {} · mAP50 {:.3} mAP50-95 {:.3} · {:.0} s, {:.1} images/s",
+            done.best_epoch, metrics.map50, metrics.map50_95, done.seconds, done.images_per_s
+        ),
+        &json!({"event": "judged", "best_epoch": done.best_epoch, "mAP50": metrics.map50, "mAP50-95": metrics.map50_95,
+            "precision": metrics.precision, "recall": metrics.recall, "seconds": done.seconds,
+            "images_per_s": done.images_per_s, "gate": publish::reason(decision)}),
+    );
 }
 
 fn exit_code(error: &FitError) -> u8 {

@@ -1,0 +1,78 @@
+//! From a judged model to a version in the store.
+
+use std::sync::Arc;
+
+use edgeloop_model::Network;
+use edgeloop_store::{Metadata, Phase, Retention, Store, TrainLock, TrainingInfo, Version};
+use serde_json::{Value, json};
+
+use super::judging::Judged;
+use crate::{
+    data::Dataset,
+    fit::{Done, Hyper},
+    loss::Gains,
+    publish::{self, Content},
+    report::Reporter,
+    settings::Settings,
+};
+
+/// What a version is made of, besides its verdict.
+pub(super) struct Finished<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) dataset: &'a Arc<Dataset>,
+    pub(super) network: &'a Network,
+    pub(super) hyper: Hyper,
+    pub(super) done: &'a Done,
+    pub(super) parent: Option<Version>,
+}
+
+impl Finished<'_> {
+    /// Exports and publishes; prunes what is too old afterwards.
+    ///
+    /// # Errors
+    /// When the exported model does not agree with the trained one, or the store refuses.
+    pub(super) fn publish(self, judged: Judged, store: &Store, lock: &TrainLock, reporter: &mut Reporter<'_>) -> anyhow::Result<Metadata> {
+        reporter.phase(Phase::Exporting);
+        let training = self.training_info();
+        let Self { settings, dataset, network, done, .. } = self;
+        let Judged { val, metrics, decision, compared_with } = judged;
+        let imgsz = settings.imgsz;
+        let content = Content { network, weights: &done.weights, dataset, imgsz, training, metrics, compared_with };
+        let draft = publish::draft(content, &val)?;
+
+        reporter.phase(Phase::Publishing);
+        let metadata = store.publish(lock, draft, decision)?;
+        // The run is in the store: what follows must not turn it into a failure.
+        let retention = Retention {
+            keep_versions: settings.resources.keep_versions,
+            keep_bytes: settings.resources.keep_bytes,
+            ..Retention::default()
+        };
+        if let Err(error) = store.prune(&retention) {
+            tracing::warn!("old versions could not be pruned: {error}");
+        }
+        Ok(metadata)
+    }
+
+    fn training_info(&self) -> TrainingInfo {
+        let Self { settings, hyper, done, parent, .. } = self;
+        let mut all = match serde_json::to_value(hyper) {
+            Ok(Value::Object(all)) => all,
+            _ => serde_json::Map::new(),
+        };
+        all.insert("best_epoch".to_owned(), done.best_epoch.into());
+        all.insert("threads".to_owned(), settings.resources.threads().into());
+        let gains = Gains::default();
+        all.insert("gains".to_owned(), json!({"box": gains.bbox, "class": gains.class, "dfl": gains.dfl}));
+        TrainingInfo {
+            hyper: all,
+            seed: settings.seed,
+            epochs: settings.epochs,
+            epochs_done: done.log.len() as u32,
+            seconds: done.seconds,
+            device: format!("{:?}", settings.device).to_lowercase(),
+            precision: if hyper.bf16 { "bf16" } else { "fp32" }.to_owned(),
+            parent: parent.clone(),
+        }
+    }
+}
