@@ -161,7 +161,7 @@ impl Up {
         let (serve, admin) = (serve_addr.clone(), admin_addr.clone());
         let inferer = move || Ok(spec_of("inferer")?.env("SERVE_ADDR", &serve).env("ADMIN_ADDR", &admin));
         let trainer = move || {
-            // Serving goes on meanwhile: one core fewer, niced, and OpenMP told not to spin (SHARE_CORES).
+            // Serving goes on meanwhile: one core fewer, and niced.
             let spec = component("trainer")?.nice(10).env("SHARE_CORES", "true");
             let threads = edgeloop_service::limits::available_cpus().saturating_sub(1).max(1);
             Ok(if std::env::var_os("THREADS").is_some() { spec } else { spec.env("THREADS", threads.to_string()) })

@@ -9,7 +9,7 @@ use edgeloop_trainer::{machine, run, settings::Settings};
 fn main() -> ExitCode {
     let settings = Settings::parse();
     logs::init(&settings.logs);
-    machine::settle(&settings.resources);
+    machine::settle();
     let stop = shutdown::flag();
     exit::run(|| Ok(run::run(&settings, &stop)?.exit_code()))
 }
