@@ -232,9 +232,9 @@ fn prepare(parent: i32, nice: i32) -> std::io::Result<()> {
             // The parent died before the line above: nobody would ever end this child.
             return Err(std::io::Error::from_raw_os_error(libc::ESRCH));
         }
-        if nice != 0 && libc::setpriority(libc::PRIO_PROCESS, 0, nice) != 0 {
-            return Err(std::io::Error::last_os_error());
-        }
+        // Relative, as the shell's `nice` does it: under a niced `up` an absolute number would be lower, which is refused. Raising
+        // cannot fail, and -1 may be the new niceness.
+        libc::nice(nice);
     }
     Ok(())
 }
