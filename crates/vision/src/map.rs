@@ -9,11 +9,18 @@
 //! truth have no AP and do not enter the means.
 //!
 //! Precision and recall are those at IoU .50 and at the one confidence where the mean F1 over the classes is highest.
+//!
+//! [`Evaluator::ranking`] keeps which picture each hit and miss is from, so that the figures can be had again for the same
+//! pictures in other numbers (a bootstrap) without matching anything anew.
+
+mod ranking;
 
 use serde::{Deserialize, Serialize};
 
 use crate::boxes::Xyxy;
 use crate::nms::Detection;
+
+pub use ranking::{Ranking, Scratch};
 
 /// One labelled object, in the same pixels as the detections it is compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,16 +76,19 @@ fn threshold(i: usize) -> f32 {
 #[derive(Clone, Copy)]
 struct Matched {
     confidence: f32,
+    picture: u32,
     hits: u16,
 }
 
 #[derive(Default)]
 struct Class {
     truths: u64,
+    /// Pictures that have a truth, and how many.
+    pictures: Vec<(u32, u32)>,
     matched: Vec<Matched>,
 }
 
-/// Gathers pictures, then says how good the detections were. Keeps 8 bytes a detection.
+/// Gathers pictures (fewer than 2³²), then says how good the detections were. Keeps 12 bytes a detection.
 pub struct Evaluator {
     classes: Vec<Class>,
     images: u64,
@@ -93,6 +103,7 @@ impl Evaluator {
     /// Adds one picture. Detections without a finite confidence and anything of a class out of range are left out; a
     /// box that is no box is a false positive.
     pub fn add_image(&mut self, detections: &[Detection], truths: &[Truth]) -> &mut Evaluator {
+        let picture = self.images as u32;
         self.images += 1;
         for (index, class) in self.classes.iter_mut().enumerate() {
             let truths: Vec<Xyxy> = truths.iter().filter(|t| t.class as usize == index).map(|t| t.bbox).collect();
@@ -101,7 +112,10 @@ impl Evaluator {
             // Stable: among equals the caller's order decides.
             found.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
             class.truths += truths.len() as u64;
-            class.matched.extend(match_image(&found, &truths));
+            if !truths.is_empty() {
+                class.pictures.push((picture, truths.len() as u32));
+            }
+            class.matched.extend(match_image(picture, &found, &truths));
         }
         self
     }
@@ -109,15 +123,11 @@ impl Evaluator {
     /// The figures over all pictures so far.
     pub fn finish(&mut self) -> MapReport {
         let mut report = MapReport { images: self.images, ..MapReport::default() };
-        for class in &mut self.classes {
-            class.matched.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
-            let mut line = ClassReport { boxes: class.truths, ..ClassReport::default() };
-            if class.truths > 0 {
-                let ap: [f64; THRESHOLDS] = std::array::from_fn(|i| average_precision(class, i));
-                line.map50 = ap[0];
-                line.map50_95 = ap.iter().sum::<f64>() / THRESHOLDS as f64;
-            }
-            report.per_class.push(line);
+        let ranking = self.ranking();
+        let (once, mut scratch) = (vec![1; ranking.images()], Scratch::default());
+        for (index, class) in self.classes.iter().enumerate() {
+            let (map50, map50_95) = ranking.average_precision(index, &once, &mut scratch).unwrap_or_default();
+            report.per_class.push(ClassReport { boxes: class.truths, map50, map50_95, ..ClassReport::default() });
         }
         report.confidence = self.best_confidence();
         for (class, line) in self.classes.iter().zip(&mut report.per_class) {
@@ -131,6 +141,15 @@ impl Evaluator {
         let means = (mean(|c| c.map50), mean(|c| c.map50_95), mean(|c| c.precision), mean(|c| c.recall));
         (report.map50, report.map50_95, report.precision, report.recall) = means;
         report
+    }
+
+    /// The hits and misses of all pictures so far, ranked.
+    pub fn ranking(&mut self) -> Ranking {
+        for class in &mut self.classes {
+            // Stable: among equals the order of the pictures decides.
+            class.matched.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
+        }
+        Ranking::new(&self.classes, self.images as usize)
     }
 
     /// One walk down all confidences. A class' F1 is 2 tp / (detections shown + truths), so each step changes one summand.
@@ -158,8 +177,8 @@ impl Evaluator {
 }
 
 /// One class in one picture; `found` is sorted by confidence. COCO's greedy rule, at each threshold on its own.
-fn match_image(found: &[Detection], truths: &[Xyxy]) -> Vec<Matched> {
-    let mut matched: Vec<Matched> = found.iter().map(|d| Matched { confidence: d.confidence, hits: 0 }).collect();
+fn match_image(picture: u32, found: &[Detection], truths: &[Xyxy]) -> Vec<Matched> {
+    let mut matched: Vec<Matched> = found.iter().map(|d| Matched { confidence: d.confidence, picture, hits: 0 }).collect();
     if truths.is_empty() {
         return matched;
     }
@@ -176,29 +195,6 @@ fn match_image(found: &[Detection], truths: &[Xyxy]) -> Vec<Matched> {
         }
     }
     matched
-}
-
-/// AP of one class at threshold `i`; its detections are sorted by confidence.
-fn average_precision(class: &Class, i: usize) -> f64 {
-    let (mut hits, mut curve) = (0u64, Vec::with_capacity(class.matched.len()));
-    for (shown, m) in class.matched.iter().enumerate() {
-        hits += u64::from(m.hits >> i & 1);
-        curve.push((hits, hits as f64 / (shown + 1) as f64));
-    }
-    for at in (1..curve.len()).rev() {
-        curve[at - 1].1 = curve[at - 1].1.max(curve[at].1);
-    }
-    let mut at = 0;
-    let sum: f64 = (0..=100u64)
-        .map(|percent| {
-            // recall >= percent / 100, in whole numbers: 0.29 * 100 is not 29 in floating point.
-            while at < curve.len() && curve[at].0 * 100 < percent * class.truths {
-                at += 1;
-            }
-            curve.get(at).map_or(0.0, |point| point.1)
-        })
-        .sum();
-    sum / 101.0
 }
 
 #[cfg(test)]

@@ -132,3 +132,66 @@ fn numbers_that_are_none_and_unknown_classes_do_no_harm() {
     assert!(near(report.map50, 0.5), "{report:?}");
     assert_eq!(report.per_class[0].boxes, 1);
 }
+
+/// Pictures with a few truths each, found with shifts and confidences that are a function of the numbers.
+fn scene(picture: u32) -> (Vec<Detection>, Vec<Truth>) {
+    let mix = |n: u32| (picture * 7919 + n * 104_729).wrapping_mul(2_654_435_761) >> 8;
+    let truths: Vec<Truth> = (0..1 + mix(0) % 3).map(|n| truth(mix(n) % 2, shifted(40.0 * n as f32))).collect();
+    let detections = (0..4).map(|n| {
+        let off = (mix(n + 10) % 40) as f32 / 10.0;
+        found(mix(n) % 2, (mix(n + 20) % 97 + 1) as f32 / 100.0, shifted(40.0 * n as f32 + off))
+    });
+    (detections.collect(), truths)
+}
+
+#[test]
+fn counting_a_picture_twice_is_adding_it_twice() {
+    let pictures: Vec<_> = (0..40).map(scene).collect();
+    let mut all = Evaluator::new(2);
+    pictures.iter().for_each(|(found, truths)| {
+        all.add_image(found, truths);
+    });
+    let ranking = all.ranking();
+    for round in 0..5usize {
+        let counts: Vec<u32> = (0..pictures.len()).map(|i| ((i * 3 + round * 5) % 4) as u32).collect();
+        let mut again = Evaluator::new(2);
+        for ((found, truths), &count) in pictures.iter().zip(&counts) {
+            // Copies a hair apart in confidence would be ranked one after the other: the same confidence is what a resample has.
+            (0..count).for_each(|_| {
+                again.add_image(found, truths);
+            });
+        }
+        let report = again.finish();
+        for class in 0..2 {
+            let (map50, map50_95) = ranking.average_precision(class, &counts, &mut Scratch::default()).unwrap();
+            let line = &report.per_class[class];
+            assert!(line.map50 > 0.1 && line.map50 < 0.9, "no test of anything: {line:?}");
+            // Copies of one detection are one step here and several there; between them precision can differ a little.
+            assert!((map50 - line.map50).abs() < 0.01 && (map50_95 - line.map50_95).abs() < 0.01, "{map50} {map50_95} {line:?}");
+            assert_eq!(
+                line.boxes,
+                pictures
+                    .iter()
+                    .zip(&counts)
+                    .map(|(p, &n)| n as u64 * p.1.iter().filter(|t| t.class as usize == class).count() as u64)
+                    .sum::<u64>()
+            );
+        }
+    }
+    let once = ranking.average_precision(0, &[1; 40], &mut Scratch::default()).unwrap();
+    let line = all.finish().per_class[0];
+    assert_eq!(once, (line.map50, line.map50_95));
+    assert_eq!((ranking.images(), ranking.classes(), ranking.boxes(0)), (40, 2, line.boxes));
+    assert!(ranking.images_with(0) <= 40 && ranking.images_with(0) as u64 <= line.boxes);
+}
+
+#[test]
+fn a_class_whose_pictures_are_left_out_has_no_precision() {
+    let mut evaluator = Evaluator::new(2);
+    evaluator.add_image(&[found(0, 0.9, SQUARE)], &[truth(0, SQUARE)]);
+    evaluator.add_image(&[found(0, 0.8, SQUARE), found(1, 0.7, SQUARE)], &[truth(1, SQUARE)]);
+    let ranking = evaluator.ranking();
+    let ap = |class, counts: [u32; 2]| ranking.average_precision(class, &counts, &mut Scratch::default());
+    assert_eq!(ap(0, [0, 3]), None);
+    assert_eq!((ap(0, [2, 1]), ap(1, [5, 1]), ap(1, [1, 0])), (Some((1.0, 1.0)), Some((1.0, 1.0)), None));
+}
