@@ -3,8 +3,8 @@
 //! For each class and each IoU threshold .50, .55, … .95: the detections of a picture, most confident first, each take the
 //! still free truth that they overlap most, if by the threshold or more (one to one). Over all pictures that gives a
 //! precision-recall curve; precision is replaced by its envelope (the best at that recall or beyond); AP is the **mean of
-//! the envelope at the 101 recalls 0, .01, … 1** as in COCO's own tools. (Integrating the same points by trapezoid, as
-//! today's YOLO tools do, gives slightly different figures.) Unlike COCO's tools, nothing is cut at 100 detections a
+//! the envelope at the 101 recalls 0, .01, … 1** as in COCO's own tools. ([`Evaluator::by_trapezoid`] integrates the same
+//! points as today's YOLO tools do, which gives slightly different figures.) Unlike COCO's tools, nothing is cut at 100 detections a
 //! picture: the caller's NMS decides ([`NmsConfig::judging`](crate::nms::NmsConfig::judging): 300). Classes without a
 //! truth have no AP and do not enter the means.
 //!
@@ -14,6 +14,7 @@
 //! pictures in other numbers (a bootstrap) without matching anything anew.
 
 mod ranking;
+mod trapezoid;
 
 use serde::{Deserialize, Serialize};
 
@@ -143,12 +144,25 @@ impl Evaluator {
         report
     }
 
-    /// The hits and misses of all pictures so far, ranked.
-    pub fn ranking(&mut self) -> Ranking {
+    /// mAP50 and mAP50-95 over all pictures so far, by the convention of today's YOLO tools; (0, 0) without a truth.
+    pub fn by_trapezoid(&mut self) -> (f64, f64) {
+        self.sort();
+        let aps: Vec<_> = self.classes.iter().filter(|class| class.truths > 0).map(trapezoid::average_precision).collect();
+        let classes = aps.len().max(1) as f64;
+        let all: f64 = aps.iter().flatten().sum();
+        (aps.iter().map(|ap| ap[0]).sum::<f64>() / classes, all / THRESHOLDS as f64 / classes)
+    }
+
+    fn sort(&mut self) {
         for class in &mut self.classes {
             // Stable: among equals the order of the pictures decides.
             class.matched.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
         }
+    }
+
+    /// The hits and misses of all pictures so far, ranked.
+    pub fn ranking(&mut self) -> Ranking {
+        self.sort();
         Ranking::new(&self.classes, self.images as usize)
     }
 
