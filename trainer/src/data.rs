@@ -14,7 +14,7 @@ mod files;
 mod group;
 mod labels;
 mod loader;
-mod names;
+pub(crate) mod names;
 mod prefetch;
 mod report;
 mod scan;

@@ -10,7 +10,6 @@ use std::sync::{
 };
 
 use edgeloop_engine::library;
-use edgeloop_model::Network;
 use edgeloop_service::exit::{BAD_INPUT, FAILURE, TEMPORARY, WithExitCode, bad_input, with_code};
 use edgeloop_store::{Decision, Metadata, Owner, Phase, Store, StoreError, TrainLock};
 use serde_json::json;
@@ -21,7 +20,7 @@ use crate::{
     machine, publish,
     report::Reporter,
     settings::{Settings, StartFrom},
-    start::Start,
+    start::{Brought, Request, Start},
 };
 
 use handing_over::Finished;
@@ -54,9 +53,9 @@ fn train(settings: &Settings, stop: &AtomicBool, store: &Store, lock: &TrainLock
         return Ok(Outcome::Stopped);
     }
 
-    let network = Network::yolov8(settings.scale, dataset.classes.len());
     let promoted = store.pointer()?.map(|pointer| pointer.metadata);
-    let start = start(settings, store, promoted.as_ref(), &network, &dataset.classes)?;
+    let start = start(settings, store, promoted.as_ref(), &dataset.classes)?;
+    let network = &start.network;
     let hyper = settings.hyper(&dataset, start.weights.is_some());
     tracing::info!(?hyper, start = start.name, threads = settings.resources.threads(), "training");
     let key = json!({"hyper": hyper, "data": dataset.fingerprint, "scale": settings.scale.to_string(), "start": start.name});
@@ -66,7 +65,7 @@ fn train(settings: &Settings, stop: &AtomicBool, store: &Store, lock: &TrainLock
     }
     let job = Job {
         hyper,
-        network: &network,
+        network,
         init: start.weights.as_ref(),
         dataset: dataset.clone(),
         device: settings.device,
@@ -82,11 +81,11 @@ fn train(settings: &Settings, stop: &AtomicBool, store: &Store, lock: &TrainLock
 
     reporter.phase(Phase::Judging);
     let court = Court { settings, store, dataset: &dataset, promoted: promoted.as_ref() };
-    let judged = court.judged(&network, &done.weights)?;
+    let judged = court.judged(network, &done.weights)?;
     say_judged(&judged, &done, reporter);
     let promote = matches!(judged.decision, Decision::Promote { .. });
 
-    let finished = Finished { settings, dataset: &dataset, network: &network, hyper, done: &done, parent: start.parent };
+    let finished = Finished { settings, dataset: &dataset, network, hyper, done: &done, parent: start.parent };
     let metadata = Box::new(finished.publish(judged, store, lock, reporter)?);
     if let Err(error) = checkpoint::remove(&checkpoints) {
         tracing::warn!("{error}");
@@ -114,11 +113,15 @@ fn scanned(settings: &Settings, reporter: &mut Reporter<'_>) -> anyhow::Result<O
     Ok(Some(dataset))
 }
 
-fn start(settings: &Settings, store: &Store, promoted: Option<&Metadata>, network: &Network, classes: &[String]) -> anyhow::Result<Start> {
-    Ok(match (&settings.init_weights, settings.start_from, promoted) {
-        (Some(path), _, _) => Start::file(path, network, settings.seed).exit_code(BAD_INPUT)?,
-        (None, StartFrom::Promoted, Some(promoted)) => Start::promoted(store, promoted, network, classes, settings.seed),
-        (None, ..) => Start::scratch(),
+fn start(settings: &Settings, store: &Store, promoted: Option<&Metadata>, classes: &[String]) -> anyhow::Result<Start> {
+    let request = Request { scale: settings.scale, classes, seed: settings.seed };
+    Ok(match (&settings.init.init_weights, settings.start_from, promoted) {
+        (Some(path), _, _) => {
+            let brought = Brought::read(path, settings.init.init_classes.as_deref()).exit_code(BAD_INPUT)?;
+            Start::file(brought, &request).exit_code(BAD_INPUT)?
+        }
+        (None, StartFrom::Promoted, Some(promoted)) => Start::promoted(store, promoted, &request),
+        (None, ..) => Start::scratch(&request),
     })
 }
 

@@ -11,6 +11,7 @@ use crate::{
     data::{Augment, DataOptions, Dataset},
     fit::{Hyper, optimiser::Rule, schedule::Schedule},
     gate::Gate,
+    start::Init,
     machine,
 };
 
@@ -42,9 +43,9 @@ pub struct Settings {
     /// Of every random draw: the same seed, data and threads give the same model.
     #[arg(long, env = "SEED", default_value_t = 0)]
     pub seed: u64,
-    /// Start from these weights (.pt or .safetensors of the same scale) instead of the promoted model.
-    #[arg(long, env = "INIT_WEIGHTS")]
-    pub init_weights: Option<PathBuf>,
+    /// What it starts from instead of the promoted model.
+    #[command(flatten)]
+    pub init: Init,
     /// What to start from: the promoted model, or random weights.
     #[arg(long, env = "START_FROM", value_enum, default_value_t = StartFrom::Promoted)]
     pub start_from: StartFrom,

@@ -1,17 +1,33 @@
-//! Where a run starts: random weights, a file, or the promoted model; and what can be taken over when that knows other classes.
+//! Where a run starts: random weights, a file, or the promoted model; and the network that follows from it, because weights
+//! that learn another class keep the class branch that they have.
 
-use std::{
-    mem::discriminant,
-    path::{Path, PathBuf},
-};
+mod classes;
+mod file;
+#[cfg(test)]
+mod tests;
 
-use edgeloop_model::{Array, Network, Weights, pt, safetensors};
+use edgeloop_model::{Network, Scale, Weights, pt};
 use edgeloop_store::{FileKind, Metadata, Store, Version};
-use sha2::{Digest, Sha256};
+
+pub use classes::{ClassBranch, Taken, take_over};
+pub use file::{Brought, Init, StartError, names_of};
+
+/// What is to be trained.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// Size of the network.
+    pub scale: Scale,
+    /// Class names by number.
+    pub classes: &'a [String],
+    /// Of what starts from random values.
+    pub seed: u64,
+}
 
 /// The start of a run.
 #[derive(Debug)]
 pub struct Start {
+    /// The network: of the scale asked for, with a class branch as wide as that of the weights where they are used.
+    pub network: Network,
     /// The weights; from the seed where there are none.
     pub weights: Option<Weights>,
     /// The promoted version that they are from.
@@ -20,209 +36,64 @@ pub struct Start {
     pub name: String,
 }
 
-/// Weights that cannot be started from.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The file cannot be read.
-    #[error("cannot read INIT_WEIGHTS {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file is not what its name says.
-    #[error("INIT_WEIGHTS {} is not usable: {why}", path.display())]
-    Format {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        why: String,
-    },
-    /// Weights of another network.
-    #[error("INIT_WEIGHTS {} fits only {fits} of {of} entries of yolov8{scale}: is SCALE right?", path.display())]
-    OtherNetwork {
-        /// The file.
-        path: PathBuf,
-        /// Entries that fit.
-        fits: usize,
-        /// Entries of the network.
-        of: usize,
-        /// The scale asked for.
-        scale: String,
-    },
-}
-
 impl Start {
     /// Random weights.
-    pub fn scratch() -> Self {
-        Self { weights: None, parent: None, name: "scratch".to_owned() }
+    pub fn scratch(request: &Request<'_>) -> Self {
+        let network = Network::yolov8(request.scale, request.classes.len());
+        Self { network, weights: None, parent: None, name: "scratch".to_owned() }
     }
 
-    /// From a file. Its class names are unknown: with another number of classes the last class layers start anew.
+    /// From a file that somebody brings: what fits, and of the class branch what is known by name.
     ///
     /// # Errors
-    /// See [`StartError`].
-    pub fn file(path: &Path, network: &Network, seed: u64) -> Result<Self, StartError> {
-        let bytes = std::fs::read(path).map_err(|source| StartError::Read { path: path.to_owned(), source })?;
-        let is = |ending: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending));
-        let read = if is("safetensors") {
-            safetensors::read(&bytes).map_err(|e| e.to_string())
-        } else if is("pt") {
-            pt::read(&bytes, &pt::Limits::default()).map_err(|e| e.to_string())
-        } else {
-            Err("its name must end in .pt or .safetensors".to_owned())
-        };
-        let old = read.map_err(|why| StartError::Format { path: path.to_owned(), why })?;
-        let taken = take_over(&old, None, network, &[], seed);
-        // The class layers and the counters of other tools may differ; a backbone that does not fit is another network's.
-        if taken.fits * 10 < taken.of * 9 {
-            let (fits, of, scale) = (taken.fits, taken.of, network.scale.to_string());
-            return Err(StartError::OtherNetwork { path: path.to_owned(), fits, of, scale });
+    /// [`StartError::Scale`] when the file is of another scale than asked for.
+    pub fn file(brought: Brought, request: &Request<'_>) -> Result<Self, StartError> {
+        let Brought { path, imported, names, digest } = brought;
+        if imported.network.scale != request.scale {
+            return Err(StartError::Scale { path, found: imported.network.scale, asked: request.scale });
         }
-        tracing::info!(path = %path.display(), fits = taken.fits, of = taken.of, "starting from a file");
-        let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        let name = format!("file {digest}");
-        Ok(Self { weights: Some(taken.weights), parent: None, name })
+        let taken = take_over(&imported.weights, names.as_deref(), request);
+        tracing::info!(path = %path.display(), form = %imported.form, fits = taken.fits, of = taken.of, "starting from a file");
+        taken.say();
+        // The names decide which rows are taken: other names are another start.
+        let name = format!("file {digest} {}", names.unwrap_or_default().join("\n"));
+        Ok(Self { network: taken.network, weights: Some(taken.weights), parent: None, name })
     }
 
     /// From the promoted model, or from scratch when it is of another scale or damaged: a training must not fail for that.
-    pub fn promoted(store: &Store, promoted: &Metadata, network: &Network, classes: &[String], seed: u64) -> Self {
+    pub fn promoted(store: &Store, promoted: &Metadata, request: &Request<'_>) -> Self {
         let version = promoted.version.clone();
-        if promoted.architecture.scale != network.scale.to_string() {
+        if promoted.architecture.scale != request.scale.to_string() {
             tracing::info!(%version, scale = promoted.architecture.scale, "the promoted model has another scale: starting from scratch");
-            return Self::scratch();
+            return Self::scratch(request);
         }
-        match weights_of(store, promoted) {
-            Ok(old) => {
-                let taken = take_over(&old, Some(&promoted.classes), network, classes, seed);
+        match model_of(store, promoted) {
+            Ok((_, old)) => {
+                let taken = take_over(&old, Some(&promoted.classes), request);
                 tracing::info!(%version, fits = taken.fits, of = taken.of, "starting from the promoted model");
+                taken.say();
                 let name = format!("promoted {version}");
-                Self { weights: Some(taken.weights), parent: Some(version), name }
+                Self { network: taken.network, weights: Some(taken.weights), parent: Some(version), name }
             }
             Err(error) => {
                 tracing::warn!(%version, "the promoted model cannot be read ({error:#}): starting from scratch");
-                Self::scratch()
+                Self::scratch(request)
             }
         }
     }
 }
 
-/// A published version's weights, verified.
+/// A published version's network and weights, verified. The network follows from the weights: their class branch may be as
+/// wide as that of a model with fewer classes, from which it was trained on.
 ///
 /// # Errors
-/// When the file is missing or damaged.
-pub fn weights_of(store: &Store, metadata: &Metadata) -> anyhow::Result<Weights> {
+/// When the file is missing, damaged, or not of as many classes as its metadata names.
+pub fn model_of(store: &Store, metadata: &Metadata) -> anyhow::Result<(Network, Weights)> {
     let bytes = store.read_verified(metadata, FileKind::Weights)?;
-    Ok(pt::read(&bytes, &pt::Limits::default())?)
-}
-
-/// What [`take_over`] could use.
-#[derive(Debug)]
-pub struct Taken {
-    /// A whole set for the new network.
-    pub weights: Weights,
-    /// Entries taken from the old one.
-    pub fits: usize,
-    /// Entries of the network.
-    pub of: usize,
-}
-
-/// Weights for `network` from those of one that knew `old_classes`. Entries of equal shape are copied; the rows of the last
-/// class layers go by class name, and a class that is new keeps its start from the seed. Where old names are unknown, rows are
-/// copied if there are as many.
-pub fn take_over(old: &Weights, old_classes: Option<&[String]>, network: &Network, classes: &[String], seed: u64) -> Taken {
-    let mut weights = Weights::init(network, seed);
-    let detect = network.detect();
-    let last: Vec<String> = detect.classes.iter().map(|branch| branch[branch.len() - 1].name.clone()).collect();
-    let (mut fits, mut of) = (0, 0);
-    for spec in network.params() {
-        of += 1;
-        let Some(from) = old.get(&spec.name) else { continue };
-        let is_last = last.iter().any(|name| spec.name.starts_with(&format!("{name}.")));
-        let Some(to) = weights.get_mut(&spec.name) else { continue };
-        match (is_last, old_classes) {
-            (true, Some(old_classes)) if old_classes != classes => {
-                fits += usize::from(copy_rows(from, old_classes, to, classes));
-            }
-            _ if from.shape == to.shape && discriminant(&from.data) == discriminant(&to.data) => {
-                *to = from.clone();
-                fits += 1;
-            }
-            _ => {}
-        }
-    }
-    Taken { weights, fits, of }
-}
-
-/// Copies the rows of the classes that both know; false when rows have different lengths.
-fn copy_rows(from: &Array, from_classes: &[String], to: &mut Array, to_classes: &[String]) -> bool {
-    if from.shape.get(1..) != to.shape.get(1..) || from.shape.first() != Some(&from_classes.len()) {
-        return false;
-    }
-    let row = to.len() / to_classes.len().max(1);
-    let (Some(source), Some(target)) = (from.as_f32().map(<[f32]>::to_vec), to.as_f32().map(<[f32]>::to_vec)) else {
-        return false;
-    };
-    let mut target = target;
-    for (new, name) in to_classes.iter().enumerate() {
-        if let Some(old) = from_classes.iter().position(|n| n == name) {
-            target[new * row..(new + 1) * row].copy_from_slice(&source[old * row..(old + 1) * row]);
-        }
-    }
-    *to = Array::f32(to.shape.clone(), target);
-    true
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use edgeloop_model::Scale;
-
-    use super::*;
-
-    fn names(names: &[&str]) -> Vec<String> {
-        names.iter().map(|&n| n.to_owned()).collect()
-    }
-
-    fn row(weights: &Weights, class: usize) -> Vec<f32> {
-        let layer = weights.get("model.22.cv3.0.2.weight").unwrap();
-        let row = layer.len() / layer.shape[0];
-        layer.as_f32().unwrap()[class * row..(class + 1) * row].to_vec()
-    }
-
-    #[test]
-    fn classes_are_matched_by_name() {
-        let two = Network::yolov8(Scale::N, 2);
-        let three = Network::yolov8(Scale::N, 3);
-        let old = Weights::init(&two, 7);
-        let taken = take_over(&old, Some(&names(&["bolt", "nut"])), &three, &names(&["nut", "washer", "bolt"]), 1);
-        taken.weights.check(&three).unwrap();
-        assert_eq!(taken.fits, taken.of);
-        assert_eq!(row(&taken.weights, 0), row(&old, 1));
-        assert_eq!(row(&taken.weights, 2), row(&old, 0));
-        assert_eq!(row(&taken.weights, 1), row(&Weights::init(&three, 1), 1));
-    }
-
-    #[test]
-    fn equal_classes_take_everything() {
-        let two = Network::yolov8(Scale::N, 2);
-        let old = Weights::init(&two, 7);
-        for old_classes in [None, Some(names(&["a", "b"]))] {
-            let taken = take_over(&old, old_classes.as_deref(), &two, &names(&["a", "b"]), 1);
-            assert_eq!(taken.weights, old);
-        }
-    }
-
-    #[test]
-    fn another_scale_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("s.safetensors");
-        let small = Network::yolov8(Scale::S, 2);
-        std::fs::write(&path, safetensors::write(&Weights::init(&small, 0), &[]).unwrap()).unwrap();
-        let nano = Network::yolov8(Scale::N, 2);
-        assert!(matches!(Start::file(&path, &nano, 0), Err(StartError::OtherNetwork { .. })));
-        assert!(Start::file(&path, &small, 0).unwrap().weights.is_some());
-        assert!(matches!(Start::file(&dir.path().join("none.pt"), &nano, 0), Err(StartError::Read { .. })));
-    }
+    let weights = pt::read(&bytes, &pt::Limits::default())?;
+    let network = Network::infer(&weights)?;
+    weights.check(&network)?;
+    let named = metadata.classes.len();
+    anyhow::ensure!(network.classes == named, "its weights know {} classes, its metadata names {named}", network.classes);
+    Ok((network, weights))
 }

@@ -5,6 +5,7 @@
 //! Out: layers that two emitters walk (tch in the trainer, ONNX here), and bytes. Nothing here runs a network, links a
 //! native library or executes anything that it reads; every reader is bounded.
 
+pub mod import;
 pub mod network;
 pub mod onnx;
 pub mod pt;

@@ -130,6 +130,11 @@ impl Network {
             .expect("a network is built with its head")
     }
 
+    /// Channels of the class branch. Weights that were trained on with more classes keep the width that they had.
+    pub fn class_width(&self) -> usize {
+        self.detect().classes[0][0].outputs
+    }
+
     /// All convolutions with weights, in the order of their parameters (`convs()[i].id == i`).
     pub fn convs(&self) -> Vec<&Conv> {
         let mut convs = Vec::new();

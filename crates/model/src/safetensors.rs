@@ -14,6 +14,14 @@ pub enum SafetensorsError {
     /// The header or the sizes are wrong.
     #[error("not a valid safetensors file: {0}")]
     Invalid(#[from] SafeTensorError),
+    /// A header that no weights need: it alone would take memory.
+    #[error("its header has {found} bytes or arrays; at most {limit} are read")]
+    TooLarge {
+        /// Bytes of the header, or arrays.
+        found: u64,
+        /// How many there may be.
+        limit: u64,
+    },
     /// Numbers of a kind that weights do not have.
     #[error("array {name} holds {dtype:?} numbers; F32, F64, F16, BF16 or I64 are read")]
     Dtype {
@@ -61,13 +69,35 @@ pub fn write(weights: &Weights, metadata: &[(&str, &str)]) -> Result<Vec<u8>, Sa
     Ok(serialize(views, (!metadata.is_empty()).then_some(metadata))?)
 }
 
+/// Bytes of the header: 65 kB for the 595 arrays of an x-size detector. Parsed, it takes up to 50 times as much.
+const MAX_HEADER: u64 = 2 << 20;
+/// Arrays.
+const MAX_ARRAYS: usize = 20_000;
+
 /// Reads every array, f16, bf16 and f64 as f32. Takes no more memory than twice the file: the format has no compression
 /// and its sizes are checked against the bytes that are there.
 ///
 /// # Errors
-/// When the bytes are no safetensors file or hold other kinds of numbers.
+/// When the bytes are no safetensors file, have an absurd header or hold other kinds of numbers.
 pub fn read(bytes: &[u8]) -> Result<Weights, SafetensorsError> {
+    Ok(read_with_metadata(bytes)?.0)
+}
+
+/// The same with the text entries of the header, where people keep class names.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_with_metadata(bytes: &[u8]) -> Result<(Weights, HashMap<String, String>), SafetensorsError> {
+    let header = bytes.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
+    if header > MAX_HEADER {
+        return Err(SafetensorsError::TooLarge { found: header, limit: MAX_HEADER });
+    }
+    let (_, header) = SafeTensors::read_metadata(bytes)?;
+    let metadata = header.metadata().clone().unwrap_or_default();
     let file = SafeTensors::deserialize(bytes)?;
+    if file.len() > MAX_ARRAYS {
+        return Err(SafetensorsError::TooLarge { found: file.len() as u64, limit: MAX_ARRAYS as u64 });
+    }
     let mut weights = Weights::new();
     for (name, view) in file.iter() {
         let shape = view.shape().to_vec();
@@ -78,7 +108,7 @@ pub fn read(bytes: &[u8]) -> Result<Weights, SafetensorsError> {
         };
         weights.insert(name, array);
     }
-    Ok(weights)
+    Ok((weights, metadata))
 }
 
 fn floats(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {

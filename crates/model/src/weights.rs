@@ -182,6 +182,16 @@ impl Weights {
     }
 }
 
+impl IntoIterator for Weights {
+    type Item = (String, Array);
+    type IntoIter = std::vec::IntoIter<(String, Array)>;
+
+    /// All arrays in order, without copying them.
+    fn into_iter(self) -> Self::IntoIter {
+        self.entries.into_iter()
+    }
+}
+
 /// Whether these are the weights 0, 1, 2 … that take the mean of a distribution: the ONNX graph has them as constants.
 fn is_bins(array: &Array) -> bool {
     array.as_f32().is_some_and(|values| values.iter().enumerate().all(|(bin, value)| *value == bin as f32))

@@ -11,6 +11,7 @@
 //!
 //! The reasons are in `docs/decisions/store-*.md`.
 
+mod beside;
 mod clock;
 mod commit;
 mod draft;
@@ -31,6 +32,7 @@ mod recover;
 mod status;
 mod version;
 
+pub use beside::Beside;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use draft::{Decision, Draft};
 pub use error::StoreError;

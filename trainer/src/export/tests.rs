@@ -107,3 +107,13 @@ fn an_input_that_does_not_fit_is_refused() {
     let error = export(&weights, &network, &meta(1), &images(1, 50, 64)).unwrap_err();
     assert!(matches!(error, ExportError::Net(NetError::Input(_))), "{error}");
 }
+
+/// Three classes that grew to 90 keep the class branch 64 wide; a network of 90 from the start would be 90.
+#[test]
+fn emitters_agree_on_a_class_branch_of_another_width() {
+    for (classes, width) in [(90, 64), (2, 80)] {
+        let network = Network::yolov8_with_class_width(Scale::N, classes, width);
+        let exported = export(&lively(&network, 5, LIVELY), &network, &meta(classes), &images(1, 96, 160)).unwrap();
+        assert!(exported.noise.is_none(), "passed without allowance: {:?}", exported.difference);
+    }
+}

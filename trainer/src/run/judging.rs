@@ -15,7 +15,7 @@ use crate::{
     net::Yolo,
     publish,
     settings::Settings,
-    start::weights_of,
+    start::model_of,
 };
 
 /// What the new model is judged on, and against.
@@ -83,8 +83,7 @@ impl Court<'_> {
             return Promoted::NotComparable(version, format!("it knows the classes {}", promoted.classes.join(", ")));
         }
         let judged = || -> anyhow::Result<MapReport> {
-            let network = Network::yolov8(promoted.architecture.scale.parse()?, promoted.classes.len());
-            let weights = weights_of(self.store, promoted)?;
+            let (network, weights) = model_of(self.store, promoted)?;
             self.report(&weights, &network, &self.val(promoted.image_size)?)
         };
         match judged() {

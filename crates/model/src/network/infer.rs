@@ -12,6 +12,9 @@ pub enum InferError {
         "these are not the weights of a YOLOv8 detector: {0} is missing or not a convolution's kernel; a state dict with names like model.0.conv.weight is expected"
     )]
     NotADetector(&'static str),
+    /// The head is another layer: another family.
+    #[error("its head is layer {0}, that of a YOLOv8 is layer {HEAD}: this is another family of networks")]
+    OtherFamily(usize),
     /// The first convolution has a width that no published scale has.
     #[error("no scale of YOLOv8 has a first layer of {0} channels (n 16, s 32, m 48, l 64, x 80)")]
     UnknownWidth(usize),
@@ -25,6 +28,9 @@ pub enum InferError {
     },
 }
 
+/// Number of the head among the layers.
+const HEAD: usize = 22;
+
 impl Network {
     /// The network that has these weights. [`Weights::check`] says whether it has them all.
     ///
@@ -32,7 +38,10 @@ impl Network {
     /// When the weights are not those of a YOLOv8 detector.
     pub fn infer(weights: &Weights) -> Result<Network, InferError> {
         let first = kernel(weights, "model.0.conv.weight")?;
-        let last = kernel(weights, "model.22.cv3.0.2.weight")?;
+        let last = kernel(weights, "model.22.cv3.0.2.weight").map_err(|error| match head_layer(weights) {
+            Some(layer) if layer != HEAD => InferError::OtherFamily(layer),
+            _ => error,
+        })?;
         let scale = Scale::ALL.into_iter().find(|scale| scale.channels(64) == first[0]).ok_or(InferError::UnknownWidth(first[0]))?;
         let (classes, width) = (last[0], last[1]);
         if !(1..=10_000).contains(&classes) || !(1..=16_384).contains(&width) {
@@ -40,6 +49,11 @@ impl Network {
         }
         Ok(Network::yolov8_with_class_width(scale, classes, width))
     }
+}
+
+/// The layer with the fixed convolution that only a head has.
+fn head_layer(weights: &Weights) -> Option<usize> {
+    weights.iter().find_map(|(name, _)| name.strip_suffix(".dfl.conv.weight")?.strip_prefix("model.")?.parse().ok())
 }
 
 fn kernel(weights: &Weights, name: &'static str) -> Result<[usize; 4], InferError> {
@@ -51,6 +65,7 @@ fn kernel(weights: &Weights, name: &'static str) -> Result<[usize; 4], InferErro
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
     use super::*;
+    use crate::Array;
 
     #[test]
     fn weights_tell_their_network() {
@@ -68,5 +83,9 @@ mod tests {
     fn other_weights_are_refused_by_name() {
         let error = Network::infer(&Weights::new()).unwrap_err();
         assert!(error.to_string().contains("model.0.conv.weight"), "{error}");
+        let mut other = Weights::new();
+        other.insert("model.0.conv.weight", Array::f32([16, 3, 3, 3], vec![0.0; 432]));
+        other.insert("model.23.dfl.conv.weight", Array::f32([1, 16, 1, 1], vec![0.0; 16]));
+        assert_eq!(Network::infer(&other).unwrap_err(), InferError::OtherFamily(23));
     }
 }

@@ -1,13 +1,9 @@
-//! The zip around the pickle: `<name>/data.pkl`, `<name>/data/<key>`, `<name>/byteorder`. PyTorch stores, it never
-//! compresses, so that a storage is a slice of the file.
+//! What PyTorch puts into the zip: `<name>/data.pkl`, `<name>/data/<key>` for each storage, `<name>/byteorder`.
 
-use std::collections::HashMap;
-use std::io::{self, Cursor, Read};
-use std::ops::Range;
+use std::collections::HashSet;
 use std::rc::Rc;
 
-use zip::{CompressionMethod, ZipArchive};
-
+use super::directory::{Directory, Entry};
 use super::value::{Storage, shorten};
 use super::{Limits, PtError};
 
@@ -16,11 +12,11 @@ const OTHER_FILES: usize = 64;
 
 pub(super) struct Archive<'a> {
     bytes: &'a [u8],
-    zip: ZipArchive<Cursor<&'a [u8]>>,
+    directory: Directory<'a>,
     /// Folder in the archive that everything is in, with its slash.
-    prefix: String,
-    /// Storages whose checksum was verified, by key.
-    verified: HashMap<Rc<str>, Range<usize>>,
+    prefix: &'a str,
+    /// Keys of the storages whose checksum was compared.
+    verified: HashSet<Rc<str>>,
 }
 
 impl<'a> Archive<'a> {
@@ -33,85 +29,71 @@ impl<'a> Archive<'a> {
                 "it is in PyTorch's format of before 1.6; load and save it again with a newer PyTorch".to_owned(),
             ));
         }
-        let zip = ZipArchive::new(Cursor::new(bytes))?;
-        if zip.len() > limits.max_tensors.saturating_add(OTHER_FILES) {
-            return Err(PtError::TooLarge { what: "files in the archive", found: zip.len(), limit: limits.max_tensors });
-        }
-        let mut prefixes = zip.file_names().filter_map(|name| {
-            let name = name.ok()?;
+        let directory = Directory::read(bytes, limits.max_tensors.saturating_add(OTHER_FILES))?;
+        let mut prefixes = directory.names().filter_map(|name| {
             let prefix = name.strip_suffix("data.pkl")?;
-            (prefix.ends_with('/') && prefix.matches('/').count() == 1).then(|| prefix.to_owned())
+            (prefix.ends_with('/') && prefix.matches('/').count() == 1).then_some(prefix)
         });
         let prefix = prefixes.next().ok_or_else(|| PtError::Archive("a zip without a data.pkl".to_owned()))?;
         if prefixes.next().is_some() {
             return Err(PtError::Archive("a zip with more than one data.pkl".to_owned()));
         }
         drop(prefixes);
-        let mut archive = Self { bytes, zip, prefix, verified: HashMap::new() };
-        if let Some(order) = archive.small_file("byteorder")?
-            && order != b"little"
-        {
+        let archive = Self { bytes, directory, prefix, verified: HashSet::new() };
+        if archive.directory.get(&format!("{prefix}constants.pkl")).is_some() {
+            return Err(PtError::Archive("it is a TorchScript program; bring the state dict that it was made from".to_owned()));
+        }
+        if archive.file("byteorder", 1024)?.is_some_and(|order| order != b"little") {
             return Err(PtError::Archive("its numbers are big-endian; save it on a little-endian machine".to_owned()));
         }
         Ok(archive)
     }
 
-    /// The pickle of the outermost object.
-    pub fn pickle(&mut self, limits: &Limits) -> Result<Vec<u8>, PtError> {
-        self.file("data.pkl", limits.max_pickle_bytes)?.ok_or_else(|| PtError::Archive("a zip without a data.pkl".into()))
+    /// Bytes of the whole archive.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
     }
 
-    /// The bytes of a storage, its checksum verified once.
+    /// The pickle of the outermost object.
+    pub fn pickle(&self, limits: &Limits) -> Result<&'a [u8], PtError> {
+        self.file("data.pkl", limits.max_pickle_bytes)?.ok_or_else(|| PtError::Archive("a zip without a data.pkl".to_owned()))
+    }
+
+    /// The bytes of a storage, its checksum compared once.
     pub fn storage(&mut self, storage: &Storage) -> Result<&'a [u8], PtError> {
-        let range = match self.verified.get(&storage.key) {
-            Some(range) => range.clone(),
-            None => {
-                let range = self.locate(&storage.key)?;
-                self.verified.insert(Rc::clone(&storage.key), range.clone());
-                range
-            }
-        };
-        let bytes = &self.bytes[range];
+        let key = &storage.key;
+        let name = format!("{}data/{key}", self.prefix);
+        let entry = self.directory.get(&name).ok_or_else(|| PtError::Archive(format!("storage {:?} is missing", shorten(key))))?;
+        let bytes = if self.verified.contains(key) { &self.bytes[entry.range.clone()] } else { self.verify(&name, entry)? };
+        self.verified.insert(Rc::clone(key));
         match storage.len.checked_mul(storage.dtype.width()) {
             Some(needed) if needed <= bytes.len() => Ok(&bytes[..needed]),
             _ => Err(PtError::Archive(format!(
                 "storage {:?} has {} bytes, fewer than its {} numbers need",
-                shorten(&storage.key),
+                shorten(key),
                 bytes.len(),
                 storage.len
             ))),
         }
     }
 
-    fn locate(&mut self, key: &str) -> Result<Range<usize>, PtError> {
-        let name = format!("{}data/{key}", self.prefix);
-        let index = self.zip.index_for_name(&name).ok_or_else(|| PtError::Archive(format!("storage {:?} is missing", shorten(key))))?;
-        let mut file = self.zip.by_index(index)?;
-        if file.compression() != CompressionMethod::Stored {
-            return Err(PtError::Archive(format!("storage {:?} is compressed", shorten(key))));
+    fn file(&self, name: &str, limit: usize) -> Result<Option<&'a [u8]>, PtError> {
+        let name = format!("{}{name}", self.prefix);
+        let Some(entry) = self.directory.get(&name) else { return Ok(None) };
+        if entry.range.len() > limit {
+            return Err(PtError::TooLarge { what: "bytes of pickle", found: entry.range.len(), limit });
         }
-        let start = file.data_start().and_then(|start| usize::try_from(start).ok());
-        let end = start.zip(usize::try_from(file.size()).ok()).and_then(|(start, len)| start.checked_add(len));
-        let (Some(start), Some(end)) = (start, end.filter(|end| *end <= self.bytes.len())) else {
-            return Err(PtError::Archive(format!("storage {:?} ends outside the file", shorten(key))));
-        };
-        io::copy(&mut file, &mut io::sink()).map_err(zip::result::ZipError::Io)?; // the reader compares the CRC at the end
-        Ok(start..end)
+        self.verify(&name, entry).map(Some)
     }
 
-    fn small_file(&mut self, name: &str) -> Result<Option<Vec<u8>>, PtError> {
-        self.file(name, 1024)
-    }
-
-    fn file(&mut self, name: &str, limit: usize) -> Result<Option<Vec<u8>>, PtError> {
-        let Some(index) = self.zip.index_for_name(&format!("{}{name}", self.prefix)) else { return Ok(None) };
-        let file = self.zip.by_index(index)?;
-        let mut content = Vec::new();
-        // one byte more than the limit shows that there is more, whatever the header says
-        file.take(limit as u64 + 1).read_to_end(&mut content).map_err(zip::result::ZipError::Io)?;
-        if content.len() > limit {
-            return Err(PtError::TooLarge { what: "bytes of pickle", found: content.len(), limit });
+    fn verify(&self, name: &str, entry: &Entry) -> Result<&'a [u8], PtError> {
+        if !entry.stored {
+            return Err(PtError::Archive(format!("{:?} in it is compressed or encrypted, which PyTorch never does", shorten(name))));
         }
-        Ok(Some(content))
+        let bytes = &self.bytes[entry.range.clone()];
+        if crc32fast::hash(bytes) != entry.crc {
+            return Err(PtError::Archive(format!("{:?} in it is damaged: its checksum does not match", shorten(name))));
+        }
+        Ok(bytes)
     }
 }

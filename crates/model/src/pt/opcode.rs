@@ -31,6 +31,8 @@ pub(super) const APPENDS: u8 = b'e';
 pub(super) const EMPTY_DICT: u8 = b'}';
 pub(super) const SETITEM: u8 = b's';
 pub(super) const SETITEMS: u8 = b'u';
+pub(super) const EMPTY_SET: u8 = 0x8f;
+pub(super) const ADDITEMS: u8 = 0x90;
 
 pub(super) const BINPUT: u8 = b'q';
 pub(super) const LONG_BINPUT: u8 = b'r';
@@ -41,5 +43,6 @@ pub(super) const LONG_BINGET: u8 = b'j';
 pub(super) const GLOBAL: u8 = b'c';
 pub(super) const STACK_GLOBAL: u8 = 0x93;
 pub(super) const REDUCE: u8 = b'R';
+pub(super) const NEWOBJ: u8 = 0x81;
 pub(super) const BUILD: u8 = b'b';
 pub(super) const BINPERSID: u8 = b'Q';

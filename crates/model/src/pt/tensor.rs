@@ -1,26 +1,23 @@
 //! From a recipe and a storage to an array.
 
+use super::PtError;
 use super::archive::Archive;
 use super::value::{Recipe, shorten};
-use super::{Limits, PtError};
 use crate::weights::Array;
 
-/// Dimensions of a tensor.
-const MAX_DIMS: usize = 8;
-
-/// Builds the array of `recipe`, taking its values off `room`.
-pub(super) fn build(name: &str, recipe: &Recipe, archive: &mut Archive<'_>, room: &mut usize, limits: &Limits) -> Result<Array, PtError> {
+/// Builds the array of `recipe`, taking its values off the `left` of `room`.
+pub(super) fn build(name: &str, recipe: &Recipe, archive: &mut Archive<'_>, left: &mut usize, room: usize) -> Result<Array, PtError> {
     let refuse = |reason: &str| PtError::Tensor { name: shorten(name), reason: reason.to_owned() };
     let (shape, strides) = (&recipe.shape, &recipe.strides);
-    if shape.len() != strides.len() || shape.len() > MAX_DIMS {
-        return Err(refuse("its shape and strides have different lengths, or more than 8 dimensions"));
+    if shape.len() != strides.len() {
+        return Err(refuse("its shape and strides have different lengths"));
     }
     let len = shape.iter().try_fold(1_usize, |len, &side| len.checked_mul(side));
     let len = len.ok_or_else(|| refuse("its shape has more values than can be counted"))?;
-    *room = room.checked_sub(len).ok_or(PtError::TooLarge {
+    *left = left.checked_sub(len).ok_or(PtError::TooLarge {
         what: "values of all tensors together",
-        found: len.saturating_add(limits.max_values - *room),
-        limit: limits.max_values,
+        found: len.saturating_add(room - *left),
+        limit: room,
     })?;
     let raw = archive.storage(&recipe.storage)?;
     let dtype = recipe.storage.dtype;

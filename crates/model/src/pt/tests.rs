@@ -65,12 +65,12 @@ fn a_damaged_file_is_refused() {
     let mut weights = Weights::new();
     weights.insert("a", Array::f32([64], vec![1.0; 64]));
     let bytes = write(&weights).unwrap();
-    assert!(matches!(read(&bytes[..bytes.len() / 2], &Limits::default()), Err(PtError::Zip(_))));
+    assert!(matches!(read(&bytes[..bytes.len() / 2], &Limits::default()), Err(PtError::Archive(_))));
     let ones = bytes.windows(4).position(|raw| raw == 1.0_f32.to_le_bytes()).unwrap();
     let mut flipped = bytes;
     flipped[ones] ^= 1;
     let error = read(&flipped, &Limits::default()).unwrap_err();
-    assert!(matches!(error, PtError::Zip(_)), "a flipped bit must not pass as a weight: {error}");
+    assert!(matches!(error, PtError::Archive(_)), "a flipped bit must not pass as a weight: {error}");
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn code_is_named_and_never_called() {
     let error = refused(b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x02id\x85R.");
     assert!(error.contains("os.system"), "{error}");
     let error = refused(b"cultralytics.nn.tasks\nDetectionModel\n)R.");
-    assert!(error.contains("DetectionModel") && error.contains("state_dict"), "{error}");
+    assert!(error.contains("an object") && error.contains("state_dict"), "{error}");
 }
 
 #[rstest]
@@ -165,16 +165,16 @@ fn a_tensor_stays_inside_its_storage() {
 #[test]
 fn deep_nesting_and_cycles_end_quietly() {
     let mut deep = b")".to_vec();
-    deep.extend([0x85].repeat(1_500_000)); // a tuple in a tuple in a tuple …
+    deep.extend([0x85].repeat(900_000)); // a tuple in a tuple in a tuple …
     deep.push(b'.');
     assert!(refused(&deep).contains("a tuple"));
     assert!(refused(b"]2a.").contains("a list"), "a list that contains itself");
-    assert!(refused(&b"N".repeat(2_100_000)).contains("steps"));
+    assert!(refused(&b"N".repeat(1_100_000)).contains("steps"));
 }
 
 #[test]
 fn other_archives_are_named() {
-    assert!(matches!(read(b"", &Limits::default()), Err(PtError::Zip(_))));
+    assert!(matches!(read(b"", &Limits::default()), Err(PtError::Archive(_))));
     let error = read(b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.", &Limits::default()).unwrap_err();
     assert!(error.to_string().contains("before 1.6"), "{error}");
 }

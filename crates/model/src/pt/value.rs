@@ -3,7 +3,6 @@
 
 use std::rc::Rc;
 
-use super::PtError;
 use super::storage::Dtype;
 
 /// A value of the pickle machine. Containers are numbers of the heap, so that copies are cheap and share.
@@ -18,18 +17,37 @@ pub(super) enum Value {
     Tuple(usize),
     List(usize),
     Dict(usize),
+    /// A number of the heap's objects.
+    Object(usize),
+    /// Something that no weights depend on; only that it was there is kept.
+    Opaque,
     Global(Global),
     Storage(Rc<Storage>),
     Tensor(Rc<Recipe>),
 }
 
 /// What the pickle may refer to by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Global {
     OrderedDict,
+    DefaultDict,
+    /// A class of a module tree, of which objects may be made.
+    Class(Rc<str>),
+    /// Its result is [`Value::Opaque`].
+    Plain,
+    Reconstructor,
     RebuildTensor,
     RebuildParameter,
     Storage(Dtype),
+}
+
+/// An object as a bag of attributes.
+#[derive(Debug)]
+pub(super) struct Object {
+    /// Its class, as `torch.nn.modules.conv.Conv2d`.
+    pub class: Rc<str>,
+    /// Its attributes: a dict of the heap.
+    pub state: Option<usize>,
 }
 
 /// A raw file of the archive.
@@ -61,6 +79,8 @@ impl Value {
             Value::Tuple(_) => "a tuple",
             Value::List(_) => "a list",
             Value::Dict(_) => "a dict",
+            Value::Object(_) => "an object",
+            Value::Opaque => "a value that is not a tensor",
             Value::Global(_) => "a class",
             Value::Storage(_) => "a storage",
             Value::Tensor(_) => "a tensor",
@@ -68,11 +88,12 @@ impl Value {
     }
 }
 
-/// All containers of a pickle, and what it made in the end.
+/// All containers and objects of a pickle, and what it made in the end.
 #[derive(Debug, Default)]
 pub(super) struct Heap {
     /// Items of tuples and lists; keys and values of dicts in turn.
     pub containers: Vec<Vec<Value>>,
+    pub objects: Vec<Object>,
     pub result: Option<Value>,
 }
 
@@ -83,26 +104,19 @@ impl Heap {
         self.containers.len() - 1
     }
 
-    /// The entries of the result, which must be a dict from names to tensors.
-    pub fn state_dict(&self) -> Result<Vec<(String, Rc<Recipe>)>, PtError> {
-        let refuse = |what: String| Err(PtError::NotAStateDict(what));
-        let number = match &self.result {
-            Some(Value::Dict(number)) => *number,
-            Some(other) => return refuse(other.kind().to_owned()),
-            None => return refuse("nothing".to_owned()),
-        };
-        let mut entries: Vec<(String, Rc<Recipe>)> = Vec::new();
-        for pair in self.containers[number].chunks_exact(2) {
-            match pair {
-                [Value::Text(name), Value::Tensor(recipe)] => entries.push((name.to_string(), Rc::clone(recipe))),
-                [Value::Text(name), other] => {
-                    return refuse(format!("a dict in which {:?} is {}", shorten(name), other.kind()));
-                }
-                [key, _] => return refuse(format!("a dict with {} as a key", key.kind())),
-                _ => {}
-            }
-        }
-        Ok(entries)
+    /// Keys and values of a dict in order.
+    pub fn pairs(&self, dict: usize) -> impl Iterator<Item = (&Value, &Value)> {
+        self.containers[dict].as_chunks::<2>().0.iter().map(|[key, value]| (key, value))
+    }
+
+    /// The value of a text key; of the last one where it is there twice, as in Python.
+    pub fn lookup(&self, dict: usize, key: &str) -> Option<&Value> {
+        self.pairs(dict).filter(|(found, _)| matches!(found, Value::Text(text) if &**text == key)).last().map(|(_, value)| value)
+    }
+
+    /// An attribute of an object.
+    pub fn attribute(&self, object: usize, name: &str) -> Option<&Value> {
+        self.lookup(self.objects[object].state?, name)
     }
 }
 
