@@ -45,6 +45,15 @@ unit: build ## unit and integration tests (the binaries are built first: tests/ 
 	# Tests share their cores: OpenMP threads that spin while another test computes make each other 30 times slower.
 	OMP_WAIT_POLICY=PASSIVE cargo test --release --locked --workspace
 
+.PHONY: parity
+parity: build ## our numbers against ultralytics, live (fetches it into a throw-away environment)
+	scripts/parity
+
+.PHONY: bench-train
+bench-train: build ## training beside ultralytics: images/s, memory, first step; target/bench/train.json
+	$(TARGET)/draw-counter target/bench/counter
+	$$(scripts/yardstick) bench/train/bench.py $(TARGET)/edgeloop-trainer target/bench/counter/data.yaml target/bench/train.json
+
 .PHONY: licences
 licences: ## licences, bans and sources of every dependency
 	scripts/tool cargo-deny --locked check --hide-inclusion-graph bans licenses sources

@@ -25,6 +25,8 @@ pub struct Reporter<'a> {
     status: TrainingStatus,
     plan: Option<Plan>,
     written: Instant,
+    /// A batch is done.
+    stepping: bool,
 }
 
 impl<'a> Reporter<'a> {
@@ -44,7 +46,7 @@ impl<'a> Reporter<'a> {
             val_sample: Vec::new(),
             last_outcome,
         };
-        let mut this = Self { store, lock, progress: Progress::auto(), status, plan: None, written: Instant::now() };
+        let mut this = Self { store, lock, progress: Progress::auto(), status, plan: None, written: Instant::now(), stepping: false };
         this.write();
         this
     }
@@ -101,7 +103,7 @@ impl Observer for Reporter<'_> {
 
     fn batch(&mut self, at: &BatchDone) {
         if let Some(plan) = &self.plan {
-            self.progress.batch(plan, at);
+            self.progress.batch(plan, at, !std::mem::replace(&mut self.stepping, true));
         }
         self.status.phase = Phase::Training;
         self.status.epoch = at.epoch;

@@ -52,9 +52,14 @@ impl Progress {
         self.say(&format!("training: {epochs} epochs of {images} images, {parameters} parameters"), &event);
     }
 
-    /// A batch is done.
-    pub fn batch(&self, plan: &Plan, at: &BatchDone) {
-        let Self::Bar(bar) = self else { return };
+    /// A batch is done; the `first` one of this process or a later one.
+    pub fn batch(&self, plan: &Plan, at: &BatchDone, first: bool) {
+        let Self::Bar(bar) = self else {
+            if first {
+                write_line(&json!({"event": "first_batch", "epoch": at.epoch, "batch": at.batch}).to_string());
+            }
+            return;
+        };
         let [bbox, class, dfl] = at.losses;
         bar.set_position(u64::from(at.epoch - 1) * plan.batches + at.batch);
         bar.set_prefix(format!("epoch {}/{}", at.epoch, plan.epochs));
