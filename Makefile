@@ -54,6 +54,12 @@ bench-train: build ## training beside ultralytics: images/s, memory, first step;
 	$(TARGET)/draw-counter target/bench/counter
 	$$(scripts/yardstick) bench/train/bench.py $(TARGET)/edgeloop-trainer target/bench/counter/data.yaml target/bench/train.json
 
+.PHONY: bench-beside
+bench-beside: build ## one training beside a saturated inferer; target/bench/beside.json
+	$(TARGET)/draw-counter target/bench/few --images 60
+	IMAGES_DIR=target/bench/few MODEL_DIR=target/bench/few-models EPOCHS=1 IMGSZ=320 GATE_MIN_MAP50=0 $(TARGET)/edgeloop-trainer >/dev/null
+	$$(scripts/yardstick) bench/train/beside.py $(TARGET) target/bench/few target/bench/few-models target/bench/beside.json
+
 .PHONY: licences
 licences: ## licences, bans and sources of every dependency
 	scripts/tool cargo-deny --locked check --hide-inclusion-graph bans licenses sources

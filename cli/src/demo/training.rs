@@ -80,6 +80,13 @@ impl Training<'_> {
         let store = Store::open(parts.models_dir())?;
         let status = store.training_status()?.context("the trainer left no training_status.json")?;
         let outcome = status.last_outcome.context("the trainer's status file names no outcome")?;
+        if outcome.result == OutcomeKind::WaitingForLabels {
+            bail!(
+                "{}. Put a .txt with rows `class x_center y_center width height` (fractions, 0 to 1) beside each image, and the class \
+                 names into classes.txt, one a line; or a data.yaml, or COCO's annotations.json. Then run this again",
+                outcome.message
+            );
+        }
         let Some(version) = outcome.version.filter(|_| outcome.result == OutcomeKind::Promoted) else {
             bail!("this training promoted no model: {}\nThe whole log: {}", outcome.message, log.display());
         };

@@ -116,6 +116,20 @@ pub struct InputView<'a> {
     pub data: &'a [f32],
 }
 
+impl InputView<'_> {
+    /// Whether an engine made for `height` × `width` takes it.
+    ///
+    /// # Errors
+    /// [`EngineError::Input`] for an empty batch, another shape, or values that do not fill it.
+    fn check(&self, height: usize, width: usize) -> Result<(), EngineError> {
+        let InputView { n, h, w, data } = *self;
+        if n == 0 || (h, w) != (height, width) || data.len() != n * 3 * h * w {
+            return Err(EngineError::Input { n, h, w, values: data.len(), height, width });
+        }
+        Ok(())
+    }
+}
+
 /// What came out: `[n, 4 + classes, anchors]`, boxes as `cx, cy, w, h` in input pixels, scores after the sigmoid.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Output {

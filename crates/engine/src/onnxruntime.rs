@@ -59,10 +59,8 @@ impl Engine for OnnxRuntime {
     }
 
     fn run(&mut self, input: InputView<'_>) -> Result<Output, EngineError> {
+        input.check(self.height, self.width)?;
         let InputView { n, h, w, data } = input;
-        if n == 0 || h != self.height || w != self.width || data.len() != n * 3 * h * w {
-            return Err(EngineError::Input { n, h, w, values: data.len(), height: self.height, width: self.width });
-        }
         let failed = |e: ort::Error| EngineError::Run { device: Device::Cpu, reason: e.to_string() };
         let tensor = TensorRef::from_array_view(([n, 3, h, w], data)).map_err(failed)?;
         let outputs = self.session.run(ort::inputs![tensor]).map_err(failed)?;

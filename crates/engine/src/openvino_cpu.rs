@@ -85,10 +85,8 @@ impl Engine for OpenVino {
     }
 
     fn run(&mut self, input: InputView<'_>) -> Result<Output, EngineError> {
+        input.check(self.height, self.width)?;
         let InputView { n, h, w, data } = input;
-        if n == 0 || h != self.height || w != self.width || data.len() != n * 3 * h * w {
-            return Err(EngineError::Input { n, h, w, values: data.len(), height: self.height, width: self.width });
-        }
         let mut out = Vec::new();
         let mut sizes = [0; 2];
         for image in data.chunks_exact(3 * h * w) {

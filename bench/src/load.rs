@@ -1,0 +1,133 @@
+//! A load on `POST /infer`: clients that each send the next image when the last is answered (closed loop), or requests that are
+//! due at a rate whether or not the server keeps up (open loop; latency counts from when a request was due).
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+
+/// A server that says nothing for so long has failed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What to send.
+#[derive(Debug, Clone)]
+pub struct Load {
+    /// Where to.
+    pub address: SocketAddr,
+    /// Bodies, one after another.
+    pub images: Vec<Vec<u8>>,
+    /// Connections.
+    pub clients: usize,
+    /// How long.
+    pub duration: Duration,
+    /// Requests a second over all clients; without it each client sends when it has its answer.
+    pub rate: Option<f64>,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    /// Milliseconds of each answered request, sorted.
+    pub latencies_ms: Vec<f64>,
+    /// Requests that got no 200.
+    pub failed: u64,
+    /// Seconds from the first to the last request.
+    pub seconds: f64,
+}
+
+impl Outcome {
+    /// Answered requests a second.
+    pub fn rate(&self) -> f64 {
+        self.latencies_ms.len() as f64 / self.seconds.max(f64::MIN_POSITIVE)
+    }
+
+    /// The latency, ms, that this share of requests stayed under; NaN without any.
+    pub fn percentile(&self, share: f64) -> f64 {
+        let last = self.latencies_ms.len().saturating_sub(1);
+        self.latencies_ms.get((share * last as f64).round() as usize).copied().unwrap_or(f64::NAN)
+    }
+}
+
+impl Load {
+    /// Sends it all, and waits for the answers.
+    ///
+    /// # Errors
+    /// When nobody listens at the address.
+    pub fn run(&self) -> anyhow::Result<Outcome> {
+        TcpStream::connect(self.address).with_context(|| format!("nobody listens at {}", self.address))?;
+        let (next, began) = (AtomicU64::new(0), Instant::now());
+        let parts: Vec<Outcome> = std::thread::scope(|scope| {
+            let clients: Vec<_> = (0..self.clients).map(|_| scope.spawn(|| self.client(&next, began))).collect();
+            clients.into_iter().map(|client| client.join().unwrap_or_default()).collect()
+        });
+        let mut all = Outcome { seconds: began.elapsed().as_secs_f64(), ..Outcome::default() };
+        for part in parts {
+            all.latencies_ms.extend(part.latencies_ms);
+            all.failed += part.failed;
+        }
+        all.latencies_ms.sort_by(f64::total_cmp);
+        Ok(all)
+    }
+
+    fn client(&self, next: &AtomicU64, began: Instant) -> Outcome {
+        let mut outcome = Outcome::default();
+        let mut connection = None;
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let due = self.rate.map_or_else(Instant::now, |rate| began + Duration::from_secs_f64(number as f64 / rate));
+            if due.duration_since(began) >= self.duration {
+                return outcome;
+            }
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            let body = &self.images[number as usize % self.images.len()];
+            match ask(&mut connection, self.address, body) {
+                Ok(200) => outcome.latencies_ms.push(due.elapsed().as_secs_f64() * 1e3),
+                Ok(_) => outcome.failed += 1,
+                Err(_) => {
+                    outcome.failed += 1;
+                    connection = None;
+                }
+            }
+        }
+    }
+}
+
+/// One request on a connection that stays open; the status of the answer, whose body is read and dropped.
+fn ask(connection: &mut Option<BufReader<TcpStream>>, address: SocketAddr, body: &[u8]) -> anyhow::Result<u16> {
+    if connection.is_none() {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        *connection = Some(BufReader::new(stream));
+    }
+    let Some(reader) = connection else { bail!("no connection") };
+    let head = format!("POST /infer HTTP/1.1\r\nHost: {address}\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n", body.len());
+    let mut request = head.into_bytes();
+    request.extend_from_slice(body);
+    reader.get_mut().write_all(&request)?;
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    let status = line.split(' ').nth(1).context("no status line")?.parse()?;
+    let (mut length, mut closes) = (0u64, false);
+    loop {
+        line.clear();
+        reader.read_line(&mut line)?;
+        let header = line.trim_end().to_ascii_lowercase();
+        if header.is_empty() {
+            break;
+        }
+        if let Some(value) = header.strip_prefix("content-length:") {
+            length = value.trim().parse()?;
+        }
+        closes |= header == "connection: close";
+    }
+    std::io::copy(&mut reader.take(length), &mut std::io::sink())?;
+    if closes {
+        *connection = None;
+    }
+    Ok(status)
+}
