@@ -87,7 +87,8 @@ pub fn run(args: DemoArgs) -> Result<ExitCode> {
     let client = InferClient::new(parts.serve_url());
     let watch = PointerWatch::start(parts.models_dir());
 
-    let first = Training { name: "train-1", images: &images, args: &args, epochs: args.epochs }.run(&parts, started)?;
+    let first =
+        Training { name: "train-1", images: &images, args: &args, epochs: args.epochs, beside_traffic: false }.run(&parts, started)?;
     let first_pointer = watch.wait_for(&first.version)?;
     let sample = fs::read(&first.val_image).with_context(|| format!("reading {}", first.val_image.display()))?;
     let (answer, answered) = client.wait_for_model(&first.version, &sample, Duration::from_secs(30))?;
@@ -100,7 +101,8 @@ pub fn run(args: DemoArgs) -> Result<ExitCode> {
     report::curves(&first.epochs_log, &args.out.join("training.png"))?;
 
     let traffic = Traffic::start(&client, vec![sample]);
-    let second = Training { name: "train-2", images: &images, args: &args, epochs: args.second_epochs }.run(&parts, started)?;
+    let second = Training { name: "train-2", images: &images, args: &args, epochs: args.second_epochs, beside_traffic: true }
+        .run(&parts, started)?;
     let second_pointer = watch.wait_for(&second.version)?;
     let swapped = traffic.wait_for_model(&second.version, Duration::from_secs(30))?;
     // A second of traffic on the new model, so that a swap that breaks later is seen too.

@@ -11,8 +11,8 @@ use crate::{
     data::{Augment, DataOptions, Dataset},
     fit::{Hyper, optimiser::Rule, schedule::Schedule},
     gate::Gate,
-    start::Init,
     machine,
+    start::Init,
 };
 
 /// Trains a better detector from a folder of images and publishes it for the inferer.

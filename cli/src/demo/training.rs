@@ -23,6 +23,8 @@ pub struct Training<'a> {
     pub args: &'a DemoArgs,
     /// How long.
     pub epochs: u32,
+    /// Requests are answered meanwhile: leave them a core.
+    pub beside_traffic: bool,
 }
 
 /// What came out.
@@ -55,6 +57,7 @@ impl Training<'_> {
             ("IMGSZ", args.imgsz.to_string()),
             ("SCALE", args.scale.clone()),
             ("SEED", args.seed.to_string()),
+            ("SHARE_CORES", self.beside_traffic.to_string()),
             // One JSON line an epoch into the log; the bar below is the demo's own.
             ("LOG_FORMAT", "json".to_owned()),
         ];
