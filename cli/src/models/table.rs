@@ -5,7 +5,7 @@ use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use comfy_table::{CellAlignment, Table};
-use edgeloop_store::{GateDecision, Metadata};
+use edgeloop_store::{Comparison, Forced, GateDecision, Metadata, RivalRole};
 
 use super::view::{Check, Listing};
 
@@ -70,9 +70,15 @@ pub(super) fn version(metadata: &Metadata) -> String {
         ),
     );
     fact("parent", training.parent.as_ref().map_or_else(|| "none, from scratch".to_owned(), ToString::to_string));
+    let replay = |key: &str| training.hyper.get("replay").and_then(|replay| replay.get(key)?.as_u64());
+    if let (Some(new), Some(older), Some(replayed)) = (replay("new"), replay("older"), replay("replayed")) {
+        fact("learnt from", format!("{new} new images, {replayed} of {older} that its parent had seen"));
+    }
     let compared = gate.compared_with.as_ref().map(|version| format!(" (compared with {version})")).unwrap_or_default();
     fact("gate", format!("{}: {}{compared}", gate.decision, gate.reason));
-    if gate.decision == GateDecision::Rejected {
+    if let Some(Forced { by, reason }) = &gate.forced {
+        fact("", format!("promoted all the same by {by}: {reason}"));
+    } else if gate.decision == GateDecision::Rejected {
         fact("", format!("serve it anyway: edgeloop models promote --force {}", metadata.version));
     }
 
@@ -102,7 +108,39 @@ pub(super) fn version(metadata: &Metadata) -> String {
         }
         line(&mut text, &table.trim_fmt());
     }
+    gate.comparisons.iter().for_each(|comparison| beside(&mut text, comparison));
     text
+}
+
+/// What the gate looked at, for one other model.
+fn beside(text: &mut String, comparison: &Comparison) {
+    let Comparison { rival, role, images, resamples, overall, per_class, new_classes, gone_classes } = comparison;
+    let role = match role {
+        RivalRole::Promoted => "which served then",
+        RivalRole::Best => "the best of those that had served lately",
+    };
+    line(text, &format!("\nmAP50-95 beside {rival}, {role}, on the same {images} images ({resamples} resamples)"));
+    let mut table = plain(&["class", "boxes", "this", "that", "drop", "limit", "sure", "needed", ""]);
+    for figure in std::iter::once(overall).chain(per_class) {
+        table.add_row([
+            figure.name.clone(),
+            figure.boxes.to_string(),
+            score(figure.candidate),
+            score(figure.rival),
+            score(figure.drop()),
+            figure.limit.to_string(),
+            percent(figure.confidence),
+            percent(figure.needed),
+            if figure.worse { "worse".to_owned() } else { String::new() },
+        ]);
+    }
+    right(&mut table, &[1, 2, 3, 4, 5, 6, 7]);
+    line(text, &table.trim_fmt());
+    for (names, why) in [(new_classes, "new, not compared"), (gone_classes, "no labels any more, not compared")] {
+        if !names.is_empty() {
+            line(text, &format!("{why}: {}", names.join(", ")));
+        }
+    }
 }
 
 pub(super) fn checks(checks: &[Check]) -> String {
@@ -150,6 +188,10 @@ fn time(at: DateTime<Utc>) -> String {
 /// NaN: not defined, as for a class without boxes.
 fn score(value: f64) -> String {
     if value.is_nan() { "-".to_owned() } else { format!("{value:.4}") }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
 }
 
 fn size(bytes: u64) -> String {

@@ -3,7 +3,8 @@ use super::*;
 use chrono::TimeDelta;
 use clap::Parser;
 use edgeloop_store::{
-    Architecture, ClassMetrics, Clock, Decision, Draft, FileKind, ManualClock, Metadata, Metrics, Owner, Producer, StoreOptions,
+    Architecture, ClassMetrics, Clock, ComparedFigure, Comparison, Decision, Draft, FileKind, Forced, ManualClock, Metadata, Metrics,
+    Owner, Producer, RivalRole, StoreOptions, Verdict,
 };
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ impl Shelf {
         Self { store: Store::create_with(folder.path(), options).unwrap(), folder, clock }
     }
 
-    fn publish(&self, map50: f64, decision: Decision) -> Metadata {
+    fn publish(&self, map50: f64, verdict: impl Into<Verdict>) -> Metadata {
         self.clock.set_utc(self.clock.utc() + TimeDelta::hours(3));
         let lock = self.store.lock_training(&Owner::current("test")).unwrap();
         let class = |name: &str, boxes, map50| ClassMetrics { name: name.into(), boxes, map50, ..ClassMetrics::default() };
@@ -36,7 +37,7 @@ impl Shelf {
             producer: Producer { name: "edgeloop-trainer".into(), version: "0.1.0".into(), host: "box".into() },
             files: vec![(FileKind::Weights, vec![1; 300_000]), (FileKind::Onnx, map50.to_le_bytes().to_vec())],
         };
-        self.store.publish(&lock, draft, decision).unwrap()
+        self.store.publish(&lock, draft, verdict).unwrap()
     }
 
     fn promoted(&self, map50: f64) -> Metadata {
@@ -93,6 +94,49 @@ fn show_prints_the_promoted_version_with_its_digests_and_an_undefined_score_as_a
     }
     let nut: Vec<_> = text.lines().find(|line| line.trim_start().starts_with("nut")).unwrap().split_whitespace().collect();
     assert_eq!(nut[..3], ["nut", "0", "-"]);
+}
+
+#[test]
+fn show_explains_a_rejection_with_its_figures_and_who_overrode_it() {
+    let store = Shelf::new();
+    let good = store.promoted(0.5);
+    let all = ComparedFigure {
+        name: "all".into(),
+        boxes: 120,
+        candidate: 0.41,
+        rival: 0.5,
+        limit: 0.01,
+        confidence: 0.998,
+        needed: 0.9,
+        worse: true,
+    };
+    let comparison = Comparison {
+        rival: good.version.clone(),
+        role: RivalRole::Promoted,
+        images: 60,
+        resamples: 1000,
+        per_class: vec![ComparedFigure { name: "bolt".into(), boxes: 70, worse: false, ..all.clone() }],
+        overall: all,
+        new_classes: vec!["nut".into()],
+        gone_classes: Vec::new(),
+    };
+    let decision = Decision::Reject { reason: "mAP50-95 fell to 0.410 from 0.500".into() };
+    let verdict = Verdict { decision, comparisons: vec![comparison], forced: None };
+    let bad = store.publish(0.25, verdict.clone());
+    let text = store.text(&["show", bad.version.as_str()]);
+    assert!(text.contains("rejected: mAP50-95 fell to 0.410 from 0.500") && text.contains("promote --force"), "{text}");
+    assert!(text.contains(&format!("beside {}, which served then, on the same 60 images (1000 resamples)", good.version)), "{text}");
+    let row = |name: &str| {
+        text.lines().rev().find(|line| line.trim_start().starts_with(name)).unwrap().split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(row("all"), "all 120 0.4100 0.5000 0.0900 0.01 99.8 % 90.0 % worse");
+    assert_eq!(row("bolt"), "bolt 70 0.4100 0.5000 0.0900 0.01 99.8 % 90.0 %");
+    assert!(text.ends_with("new, not compared: nut\n"), "{text}");
+
+    let forced = Some(Forced { by: "ann".into(), reason: "the old one misses nuts".into() });
+    let bad = store.publish(0.25, Verdict { forced, ..verdict });
+    let text = store.text(&["show", bad.version.as_str()]);
+    assert!(text.contains("promoted all the same by ann: the old one misses nuts") && !text.contains("--force"), "{text}");
 }
 
 #[test]

@@ -24,18 +24,3 @@ pub struct Draft {
     /// The files as bytes: weights and ONNX, and the check file where there is one.
     pub files: Vec<(FileKind, Vec<u8>)>,
 }
-
-/// The gate's verdict.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Decision {
-    /// Serve it.
-    Promote {
-        /// Why, in a sentence.
-        reason: String,
-    },
-    /// Keep it under `candidates/`; what serves goes on serving.
-    Reject {
-        /// Why, in a sentence.
-        reason: String,
-    },
-}

@@ -61,6 +61,9 @@ pub struct HistoryEntry {
     pub by: String,
     /// Why.
     pub reason: String,
+    /// For a promotion: against the gate's verdict.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forced: bool,
 }
 
 impl Store {

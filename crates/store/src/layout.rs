@@ -65,6 +65,10 @@ impl Layout {
         self.root.join("training_status.json")
     }
 
+    pub(crate) fn seen(&self) -> PathBuf {
+        self.root.join("seen")
+    }
+
     /// A new version before `publish.lock`: its name is taken by making this folder. The trainer's fencing number keeps one
     /// that wakes up late from sweeping what a later one has staged.
     pub(crate) fn stage(&self, version: &Version, train_fence: u64) -> PathBuf {

@@ -29,12 +29,14 @@ mod prune;
 mod publish;
 mod read;
 mod recover;
+mod seen;
 mod status;
+mod verdict;
 mod version;
 
 pub use beside::Beside;
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use draft::{Decision, Draft};
+pub use draft::Draft;
 pub use error::StoreError;
 pub use history::{HistoryEntry, HistoryEvent};
 pub use lock::{LockKind, LockTiming, TrainLock};
@@ -47,6 +49,7 @@ pub use pointer::Pointer;
 pub use prune::{PruneReport, Retention};
 pub use read::Survey;
 pub use status::{EpochLog, Outcome, OutcomeKind, Phase, TrainingStatus};
+pub use verdict::{ComparedFigure, Comparison, Decision, Forced, RivalRole, Verdict};
 pub use version::Version;
 
 use std::path::{Path, PathBuf};

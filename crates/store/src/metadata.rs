@@ -5,8 +5,8 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::Version;
 use crate::files::number_or_null;
+use crate::{Comparison, Forced, Version};
 
 /// The schema number written here and the newest one read. Raised when a reader of the older one would misunderstand.
 pub const SCHEMA: u32 = 1;
@@ -255,7 +255,7 @@ impl fmt::Display for GateDecision {
 }
 
 /// The gate's verdict with its reason.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GateRecord {
     /// The verdict.
     pub decision: GateDecision,
@@ -263,6 +263,12 @@ pub struct GateRecord {
     pub reason: String,
     /// The version it had to match.
     pub compared_with: Option<Version>,
+    /// The figures of both, for each model that it was compared with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub comparisons: Vec<Comparison>,
+    /// Who had it promoted when it was published, although the decision is «rejected».
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forced: Option<Forced>,
 }
 
 /// Who made it.

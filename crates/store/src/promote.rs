@@ -102,6 +102,7 @@ impl Store {
                 from: before.map(|before| before.version().clone()),
                 by: pointer.promoted_by.clone(),
                 reason: pointer.reason.clone(),
+                forced: place == Place::Candidates,
             }],
         };
         commit.execute(&plan, Some(pointer), None)?;

@@ -71,6 +71,7 @@ impl Store {
             from: None,
             by: "retention".to_owned(),
             reason: why.to_owned(),
+            forced: false,
         };
         files::remove(&trash.join(ENTRY))?;
         files::write_new(&trash.join(ENTRY), &files::to_json(&entry))?;

@@ -11,44 +11,45 @@ use chrono::{DateTime, Utc};
 use crate::commit::{Commit, LATEST, Plan, PlanPlace};
 use crate::layout::{self, Place};
 use crate::{
-    Decision, Draft, FileEntry, FileKind, GateDecision, GateRecord, HistoryEntry, HistoryEvent, Metadata, Pointer, SCHEMA, Store,
-    StoreError, TrainLock, Version, fault, files,
+    Decision, Draft, FileEntry, FileKind, Forced, GateDecision, GateRecord, HistoryEntry, HistoryEvent, Metadata, Pointer, SCHEMA, Store,
+    StoreError, TrainLock, Verdict, Version, fault, files,
 };
 
 /// How many seconds a name may be moved on before something else must be wrong: a day.
 const MOST_BUMPS: usize = 86_400;
 
 impl Store {
-    /// Stores a version and, if the gate says so, moves the pointer to it: all of it or nothing, whatever happens meanwhile.
+    /// Stores a version and, if the gate says so or somebody insists, moves the pointer to it: all of it or nothing, whatever happens meanwhile.
     /// The big files are written and synced before `publish.lock` is taken; it is held for the renames.
     ///
     /// # Errors
     /// [`StoreError::BadDraft`]; [`StoreError::LockLost`] when another trainer took over (nothing was published);
     /// [`StoreError::LockHeld`] when `publish.lock` stays held; [`StoreError::FutureSchema`] when a newer program wrote the
     /// pointer; [`StoreError::Io`].
-    pub fn publish(&self, lock: &TrainLock, draft: Draft, promote: Decision) -> Result<Metadata, StoreError> {
+    pub fn publish(&self, lock: &TrainLock, draft: Draft, verdict: impl Into<Verdict>) -> Result<Metadata, StoreError> {
         let _one_at_a_time = lock.publishing.lock().unwrap_or_else(PoisonError::into_inner);
         check(&draft)?;
         self.layout.make_folders()?;
         lock.held.check()?;
         // Who was passed finds its staged files gone: that is no trouble with the disk.
-        self.publish_locked(lock, draft, promote).map_err(|error| lock.held.check().err().unwrap_or(error))
+        self.publish_locked(lock, draft, verdict.into()).map_err(|error| lock.held.check().err().unwrap_or(error))
     }
 
-    fn publish_locked(&self, lock: &TrainLock, draft: Draft, promote: Decision) -> Result<Metadata, StoreError> {
+    fn publish_locked(&self, lock: &TrainLock, draft: Draft, verdict: Verdict) -> Result<Metadata, StoreError> {
         let created = self.options.clock.utc();
         let stage = self.take_name(created, lock.fence())?;
-        let entries = stage.write(&draft, matches!(promote, Decision::Promote { .. }))?;
+        let entries = stage.write(&draft, verdict.promotes())?;
 
         let commit = Commit::begin(self, &lock.owner)?;
         lock.held.check()?;
         let numbers = self.numbers()?;
-        let metadata = metadata(draft, entries, stage.version.clone(), numbers.sequence, created, &promote);
+        let metadata = metadata(draft, entries, stage.version.clone(), numbers.sequence, created, &verdict);
         metadata.check().map_err(|reason| StoreError::BadDraft { reason })?;
-        let pointer = match &promote {
-            Decision::Promote { reason } => Some(numbers.point_at(metadata.clone(), created, &lock.owner.name, reason)),
-            Decision::Reject { .. } => None,
+        let (by, reason) = match &metadata.gate.forced {
+            Some(Forced { by, reason }) => (by, reason),
+            None => (&lock.owner.name, &metadata.gate.reason),
         };
+        let pointer = verdict.promotes().then(|| numbers.point_at(metadata.clone(), created, by, reason));
         commit.prepare(|folder| {
             files::rename(&stage.folder, folder)?;
             files::write_new(&folder.join(layout::metadata_name(&metadata.version)), &files::to_json(&metadata))
@@ -195,13 +196,14 @@ fn check(draft: &Draft) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn metadata(draft: Draft, files: Vec<FileEntry>, version: Version, sequence: u64, created: DateTime<Utc>, promote: &Decision) -> Metadata {
-    let (decision, reason) = match promote {
-        Decision::Promote { reason } => (GateDecision::Promoted, reason.clone()),
-        Decision::Reject { reason } => (GateDecision::Rejected, reason.clone()),
+fn metadata(draft: Draft, files: Vec<FileEntry>, version: Version, sequence: u64, created: DateTime<Utc>, verdict: &Verdict) -> Metadata {
+    let (decision, forced) = match verdict.decision {
+        Decision::Promote { .. } => (GateDecision::Promoted, None),
+        Decision::Reject { .. } => (GateDecision::Rejected, verdict.forced.clone()),
     };
     let Draft { architecture, image_size, classes, dataset, training, metrics, compared_with, producer, files: _ } = draft;
-    let gate = GateRecord { decision, reason, compared_with };
+    let (reason, comparisons) = (verdict.decision.reason().to_owned(), verdict.comparisons.clone());
+    let gate = GateRecord { decision, reason, compared_with, comparisons, forced };
     Metadata {
         schema: SCHEMA,
         version,
@@ -229,9 +231,15 @@ fn plan(metadata: &Metadata, pointer: Option<&Pointer>, before: Option<&Pointer>
         from,
         by: by.to_owned(),
         reason: metadata.gate.reason.clone(),
+        forced: false,
     };
     let outcome = match pointer {
-        Some(pointer) => entry(HistoryEvent::Promoted, Some(pointer.promotion), before.map(|before| before.version().clone())),
+        Some(pointer) => HistoryEntry {
+            by: pointer.promoted_by.clone(),
+            reason: pointer.reason.clone(),
+            forced: metadata.gate.forced.is_some(),
+            ..entry(HistoryEvent::Promoted, Some(pointer.promotion), before.map(|before| before.version().clone()))
+        },
         None => entry(HistoryEvent::Rejected, None, None),
     };
     Plan {

@@ -31,6 +31,18 @@ impl Store {
         Ok(Some(pointer))
     }
 
+    /// The promoted version and those that were promoted before it, newest first, as far as they are still here; at most `most`.
+    /// A version that was rolled back from is none of them.
+    ///
+    /// # Errors
+    /// As [`Store::pointer`].
+    pub fn lineage(&self, most: usize) -> Result<Vec<Metadata>, StoreError> {
+        let Some(pointer) = self.pointer()? else { return Ok(Vec::new()) };
+        // One that is pruned or broken is as good as never promoted.
+        let earlier = pointer.predecessors.iter().filter_map(|version| self.metadata_in(Place::Root, version).ok().flatten());
+        Ok(std::iter::once(pointer.metadata).chain(earlier).take(most).collect())
+    }
+
     /// A version's metadata, published or candidate.
     ///
     /// # Errors

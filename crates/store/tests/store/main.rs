@@ -3,6 +3,7 @@
 
 mod child;
 mod damage;
+mod gate;
 mod kill;
 mod locks;
 mod promote;

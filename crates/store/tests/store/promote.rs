@@ -96,6 +96,20 @@ fn promoting_what_is_promoted_changes_nothing() {
 }
 
 #[test]
+fn the_lineage_is_what_was_promoted_newest_first_without_what_was_rolled_back_or_is_gone() {
+    let shelf = Shelf::new();
+    assert!(shelf.store.lineage(10).unwrap().is_empty());
+    let [a, b, c, d] = [1, 2, 3, 4].map(|mark| shelf.promoted(mark));
+    shelf.rejected(5);
+    let lineage = || -> Vec<Version> { shelf.store.lineage(3).unwrap().into_iter().map(|metadata| metadata.version).collect() };
+    assert_eq!(lineage(), [d.version.clone(), c.version.clone(), b.version.clone()]);
+    rollback(&shelf).unwrap();
+    assert_eq!(lineage(), [c.version.clone(), b.version.clone(), a.version.clone()]);
+    fs::remove_file(shelf.path(&format!("model_{}.json", b.version))).unwrap();
+    assert_eq!(lineage(), [c.version, a.version]);
+}
+
+#[test]
 fn an_unknown_version_is_named() {
     let shelf = Shelf::new();
     shelf.promoted(1);

@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::Path;
 
+use edgeloop_store::{Forced, Verdict};
 use serde_json::{Map, Value};
 
-use super::shelf::Shelf;
+use super::{gate, shelf::Shelf};
 
 fn schema() -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/metadata.schema.json");
@@ -80,6 +81,7 @@ fn is(name: &str, value: &Value) -> bool {
         "string" => value.is_string(),
         "integer" => value.is_u64() || value.is_i64(),
         "number" => value.is_number(),
+        "boolean" => value.is_boolean(),
         "null" => value.is_null(),
         other => panic!("no type {other}"),
     }
@@ -105,11 +107,13 @@ fn what_is_written_fits_the_schema() {
     let shelf = Shelf::new();
     shelf.promoted(1);
     let second = shelf.promoted(2);
-    let rejected = shelf.rejected(3);
+    let rejected = shelf.publish(3, gate::rejected(&second.version)).unwrap();
+    let by_force = Verdict { forced: Some(Forced { by: "ann".into(), reason: "a test".into() }), ..gate::rejected(&second.version) };
+    let forced = shelf.publish(4, by_force).unwrap();
     let schema = schema();
-    for name in
-        ["latest_metadata.json".to_owned(), format!("model_{}.json", second.version), format!("candidates/model_{}.json", rejected.version)]
-    {
+    let [second, forced] = [second, forced].map(|metadata| format!("model_{}.json", metadata.version));
+    let rejected = format!("candidates/model_{}.json", rejected.version);
+    for name in ["latest_metadata.json".to_owned(), second, forced, rejected] {
         assert_eq!(check(&schema, &schema, &written(&shelf, &name), "$"), Vec::<String>::new(), "{name}");
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use edgeloop_store::{
     Architecture, ClassMetrics, DatasetInfo, Decision, Draft, FileKind, ManualClock, Metadata, Metrics, Owner, Producer, Store, StoreError,
-    StoreOptions, TrainingInfo, Version,
+    StoreOptions, TrainingInfo, Verdict, Version,
 };
 
 pub struct Shelf {
@@ -38,9 +38,9 @@ impl Shelf {
         self.path(&metadata.file(kind).unwrap().name)
     }
 
-    pub fn publish(&self, mark: u8, decision: Decision) -> Result<Metadata, StoreError> {
+    pub fn publish(&self, mark: u8, verdict: impl Into<Verdict>) -> Result<Metadata, StoreError> {
         let lock = self.store.lock_training(&Owner::current("test"))?;
-        self.store.publish(&lock, draft(mark), decision)
+        self.store.publish(&lock, draft(mark), verdict)
     }
 
     pub fn promoted(&self, mark: u8) -> Metadata {
