@@ -60,6 +60,10 @@ bench-beside: build ## one training beside a saturated inferer; target/bench/bes
 	IMAGES_DIR=target/bench/few MODEL_DIR=target/bench/few-models EPOCHS=1 IMGSZ=320 GATE_MIN_MAP50=0 $(TARGET)/edgeloop-trainer >/dev/null
 	$$(scripts/yardstick) bench/train/beside.py $(TARGET) target/bench/few target/bench/few-models target/bench/beside.json
 
+.PHONY: forgetting
+forgetting: setup ## a new class in new images alone: kept by replay, refused by the gate without (a minute; not part of test)
+	OMP_WAIT_POLICY=PASSIVE cargo test --release --locked -p edgeloop-trainer --test forgetting -- --ignored --nocapture
+
 .PHONY: licences
 licences: ## licences, bans and sources of every dependency
 	scripts/tool cargo-deny --locked check --hide-inclusion-graph bans licenses sources

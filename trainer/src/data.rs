@@ -66,6 +66,8 @@ pub struct Sample {
     pub path: PathBuf,
     /// Its boxes; empty for background.
     pub objects: Vec<Object>,
+    /// SHA-256 of the file.
+    pub content: [u8; 32],
 }
 
 /// One labelled box, in fractions (0 to 1) of the upright image. Lies inside the image and has an area.

@@ -1,91 +1,142 @@
-//! Is the new model good enough to serve? Pure: figures in, verdict out.
+//! Is the new model good enough to serve? Pure: figures of all models on the same val images in, verdict out.
+//!
+//! ```text
+//! rivals (which models) ─► judged on the same images ─► bootstrap (how sure) ─► comparison (which limits) ─► verdict
+//! ```
+//!
+//! Two equally good models differ by more than 0.01 in a third of the cases on 100 boxes: a plain difference would reject at
+//! random. So the images are drawn again a thousand times, the same ones for both models, and a drop counts when it exceeds
+//! its limit in as many of the draws as [`Gate::gate_confidence`] asks for. The reasons are in `docs/decisions/gate.md`.
+
+mod bootstrap;
+mod comparison;
+mod confidence;
+mod force;
+mod rivals;
+#[cfg(test)]
+mod tests;
 
 use clap::Args;
-use edgeloop_store::{Decision, Metrics, Version};
+use edgeloop_store::{Comparison, Decision, Forced, RivalRole, Verdict, Version};
+use edgeloop_vision::map::Ranking;
+
+pub use force::Force;
+pub use rivals::{LINEAGE, best};
 
 /// Limits of the gate.
-#[derive(Debug, Clone, Copy, PartialEq, Args)]
+#[derive(Debug, Clone, PartialEq, Args)]
 #[command(next_help_heading = "Gate")]
 pub struct Gate {
     /// The first model needs at least this mAP50.
     #[arg(long, env = "GATE_MIN_MAP50", default_value_t = 0.1)]
     pub gate_min_map50: f64,
-    /// A later one may be worse than the promoted model, on the same images, by at most this in mAP50-95.
-    #[arg(long, env = "GATE_MAX_DROP", default_value_t = 0.01)]
+    /// A later one may be worse than the promoted model, and than the best of the last ten, by at most this in mAP50-95.
+    #[arg(long, env = "GATE_MAX_DROP", default_value_t = 0.01, allow_negative_numbers = true)]
     pub gate_max_drop: f64,
+    /// And by at most this in a class with enough boxes.
+    #[arg(long, env = "GATE_MAX_CLASS_DROP", default_value_t = 0.05, allow_negative_numbers = true)]
+    pub gate_max_class_drop: f64,
+    /// How many boxes are enough for a class to be looked at alone.
+    #[arg(long, env = "GATE_MIN_CLASS_BOXES", default_value_t = 50)]
+    pub gate_min_class_boxes: u64,
+    /// How sure the gate must be to reject: of a hundred equally good models at most a hundred times 1 - this are rejected.
+    #[arg(long, env = "GATE_CONFIDENCE", default_value_t = 0.9)]
+    pub gate_confidence: f64,
+    /// Promote the new model whatever the gate says, and write down why.
+    #[arg(long, env = "FORCE_PROMOTE", value_name = "WHY", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    pub force_promote: Force,
 }
 
-/// What is promoted now.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Promoted {
-    /// Nothing.
-    Nothing,
-    /// A model, with its mAP50-95 on today's val images.
-    Judged(Version, f64),
-    /// A model that cannot be judged on them, and why.
-    NotComparable(Version, String),
+/// The new model on the val images.
+pub struct Candidate<'a> {
+    /// Class names, in the order of the ranking.
+    pub classes: &'a [String],
+    /// mAP50 over all its classes.
+    pub map50: f64,
+    /// Its hits and misses.
+    pub ranking: &'a Ranking,
+}
+
+/// A model that served, on the same val images.
+pub struct Rival {
+    /// Which.
+    pub version: Version,
+    /// Why it is compared with.
+    pub role: RivalRole,
+    /// Class names that it knows, in its own order.
+    pub classes: Vec<String>,
+    /// Its hits and misses, by the candidate's class numbers.
+    pub ranking: Ranking,
+}
+
+/// What the candidate meets.
+#[derive(Default)]
+pub struct Field {
+    /// Models that were judged, the promoted one first.
+    pub rivals: Vec<Rival>,
+    /// Models that should have been, and why they could not.
+    pub absent: Vec<(Version, String)>,
 }
 
 impl Gate {
-    /// Promote or reject a model with these figures.
-    pub fn decide(&self, new: &Metrics, promoted: &Promoted) -> Decision {
-        let (map50, map50_95) = (new.map50, new.map50_95);
-        let verdict = |good: bool, reason: String| {
-            if good { Decision::Promote { reason } } else { Decision::Reject { reason } }
-        };
+    /// The first setting that makes no sense, in words.
+    ///
+    /// # Errors
+    /// That sentence.
+    pub fn check(&self) -> Result<(), String> {
+        let Self { gate_min_map50, gate_max_drop, gate_max_class_drop, gate_min_class_boxes: _, gate_confidence, force_promote: _ } = self;
+        let ranges = [
+            ("GATE_MIN_MAP50", *gate_min_map50, 0.0..=1.0),
+            // Below zero: it has to be better by that.
+            ("GATE_MAX_DROP", *gate_max_drop, -2.0..=1.0),
+            ("GATE_MAX_CLASS_DROP", *gate_max_class_drop, -2.0..=1.0),
+            ("GATE_CONFIDENCE", *gate_confidence, 0.5..=0.999),
+        ];
+        match ranges.iter().find(|(_, value, range)| !range.contains(value)) {
+            Some((name, value, range)) => Err(format!("{name} is {value}; it must be between {} and {}", range.start(), range.end())),
+            None => Ok(()),
+        }
+    }
+
+    /// Promote or reject. `threads` changes how long it takes and nothing else.
+    pub fn decide(&self, candidate: &Candidate<'_>, field: &Field, threads: usize) -> Verdict {
+        let comparisons = comparison::compare(self, candidate, &field.rivals, threads);
+        let decision = if comparisons.is_empty() { self.first(candidate.map50, field) } else { against(&comparisons, &field.absent) };
+        Verdict { decision, comparisons, forced: self.force_promote.forced() }
+    }
+
+    /// Nothing to compare with.
+    fn first(&self, map50: f64, field: &Field) -> Decision {
+        let mut why: Vec<String> = field.absent.iter().map(absent).collect();
+        why.extend(field.rivals.iter().map(|rival| format!("{} knows none of the classes that have boxes in val", rival.version)));
+        let why = if why.is_empty() { "first model".to_owned() } else { why.join("; ") };
         let floor = self.gate_min_map50;
-        let first = |why: &str| {
-            // NaN is not at least anything.
-            let sign = if map50 >= floor { "reaches" } else { "does not reach" };
-            verdict(map50 >= floor, format!("{why}: mAP50 {map50:.3} {sign} {floor}"))
-        };
-        match promoted {
-            Promoted::Nothing => first("first model"),
-            Promoted::NotComparable(version, why) => first(&format!("not comparable with {version} ({why})")),
-            Promoted::Judged(version, old) => {
-                let allowed = self.gate_max_drop;
-                let good = map50_95 >= old - allowed;
-                let which = if good { "not worse" } else { "worse" };
-                verdict(
-                    good,
-                    format!("mAP50-95 {map50_95:.3} is {which} than the {old:.3} of {version} on the same images by more than {allowed}"),
-                )
-            }
+        // NaN is not at least anything.
+        if map50 >= floor {
+            Decision::Promote { reason: format!("{why}: mAP50 {map50:.3} reaches {floor}") }
+        } else {
+            Decision::Reject { reason: format!("{why}: mAP50 {map50:.3} does not reach {floor}") }
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn promotes(map50: f64, map50_95: f64, promoted: &Promoted) -> bool {
-        let gate = Gate { gate_min_map50: 0.1, gate_max_drop: 0.01 };
-        let metrics = Metrics { map50, map50_95, ..Metrics::default() };
-        matches!(gate.decide(&metrics, promoted), Decision::Promote { .. })
+fn against(comparisons: &[Comparison], others: &[(Version, String)]) -> Decision {
+    let worse: Vec<String> = comparisons.iter().flat_map(comparison::worse).collect();
+    if !worse.is_empty() {
+        return Decision::Reject { reason: worse.join("; ") };
     }
+    let not_worse: Vec<String> = comparisons.iter().map(comparison::not_worse).chain(others.iter().map(absent)).collect();
+    Decision::Promote { reason: not_worse.join("; ") }
+}
 
-    #[test]
-    fn the_first_model_needs_the_minimum() {
-        assert!(promotes(0.1, 0.0, &Promoted::Nothing));
-        assert!(!promotes(0.099, 0.09, &Promoted::Nothing));
-        assert!(!promotes(f64::NAN, f64::NAN, &Promoted::Nothing));
-    }
+fn absent((version, why): &(Version, String)) -> String {
+    format!("{version} cannot be compared with: {why}")
+}
 
-    #[test]
-    fn a_later_one_may_drop_by_a_hundredth() {
-        let old = Promoted::Judged("20261121_030000".parse().unwrap(), 0.5);
-        assert!(promotes(0.9, 0.51, &old));
-        assert!(promotes(0.9, 0.4901, &old));
-        assert!(!promotes(0.9, 0.48, &old));
-        assert!(!promotes(0.9, f64::NAN, &old));
-    }
-
-    #[test]
-    fn what_cannot_be_compared_is_taken_as_first() {
-        let old = Promoted::NotComparable("20261121_030000".parse().unwrap(), "other classes".to_owned());
-        assert!(promotes(0.2, 0.1, &old));
-        assert!(!promotes(0.05, 0.01, &old));
+impl Force {
+    /// For the record.
+    fn forced(&self) -> Option<Forced> {
+        let by = std::env::var("USER").unwrap_or_else(|_| "edgeloop-trainer".to_owned());
+        self.reason().map(|reason| Forced { by, reason: reason.to_owned() })
     }
 }

@@ -29,7 +29,7 @@ pub enum JudgeError {
         values: usize,
         /// Images in the batch.
         images: usize,
-        /// Classes of the data set.
+        /// Classes of the model.
         classes: usize,
     },
 }
@@ -44,7 +44,23 @@ pub fn judge(
     val: &ValLoader,
     classes: &[String],
 ) -> Result<MapReport, JudgeError> {
-    let rows = 4 + classes.len();
+    Ok(evaluate(predict, val, classes, classes)?.finish())
+}
+
+/// As [`judge`], for a model that knows the classes `knows`, in its order: they are matched with those of the val side,
+/// `classes`, by name, and what it says about others is left out. The evaluator's classes are those of the val side; a class
+/// that the model does not know is one that it never finds.
+///
+/// # Errors
+/// See [`JudgeError`].
+pub fn evaluate(
+    predict: &mut dyn FnMut(&Batch) -> anyhow::Result<Predictions>,
+    val: &ValLoader,
+    knows: &[String],
+    classes: &[String],
+) -> Result<Evaluator, JudgeError> {
+    let numbers: Vec<Option<u32>> = knows.iter().map(|name| classes.iter().position(|c| c == name).map(|at| at as u32)).collect();
+    let rows = 4 + knows.len();
     let config = NmsConfig::judging();
     let mut evaluator = Evaluator::new(classes.len());
     let mut postprocess = Postprocess::default();
@@ -54,17 +70,20 @@ pub fn judge(
         let output = predict(&batch.batch).map_err(JudgeError::Predict)?.data;
         let values = output.len() / images;
         if values == 0 || output.len() % images != 0 || values % rows != 0 {
-            return Err(JudgeError::Shape { values: output.len(), images, classes: classes.len() });
+            return Err(JudgeError::Shape { values: output.len(), images, classes: knows.len() });
         }
         for ((output, letterbox), truths) in output.chunks_exact(values).zip(&batch.letterboxes).zip(&batch.truths) {
-            let mut found = postprocess.run(output, classes.len(), values / rows, &config);
-            for detection in &mut found {
+            let mut found = postprocess.run(output, knows.len(), values / rows, &config);
+            found.retain_mut(|detection| {
                 detection.bbox = letterbox.to_image(detection.bbox);
-            }
+                let number = numbers[detection.class as usize];
+                detection.class = number.unwrap_or(detection.class);
+                number.is_some()
+            });
             evaluator.add_image(&found, truths);
         }
     }
-    Ok(evaluator.finish())
+    Ok(evaluator)
 }
 
 #[cfg(test)]

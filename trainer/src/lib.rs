@@ -15,6 +15,7 @@ pub mod loss;
 pub mod machine;
 pub mod net;
 pub mod publish;
+pub mod replay;
 pub mod report;
 pub mod run;
 pub mod settings;

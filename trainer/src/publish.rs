@@ -2,7 +2,7 @@
 
 use edgeloop_model::{Network, Weights, onnx::OnnxMeta, pt};
 use edgeloop_service::build;
-use edgeloop_store::{Architecture, ClassMetrics, DatasetInfo, Decision, Draft, FileKind, Metrics, Producer, TrainingInfo, Version};
+use edgeloop_store::{Architecture, ClassMetrics, DatasetInfo, Draft, FileKind, Metrics, Producer, TrainingInfo, Version};
 use edgeloop_vision::map::MapReport;
 use tch::Device;
 
@@ -96,11 +96,4 @@ pub fn draft(content: Content<'_>, val: &ValLoader) -> anyhow::Result<Draft> {
         producer: Producer { name: "edgeloop-trainer".to_owned(), version: build::VERSION.to_owned(), host: machine::host() },
         files: vec![(FileKind::Weights, pt::write(weights)?), (FileKind::Onnx, onnx), (FileKind::Check, check)],
     })
-}
-
-/// The sentence of a verdict.
-pub fn reason(decision: &Decision) -> &str {
-    match decision {
-        Decision::Promote { reason } | Decision::Reject { reason } => reason,
-    }
 }

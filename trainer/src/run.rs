@@ -11,13 +11,14 @@ use std::sync::{
 
 use edgeloop_engine::library;
 use edgeloop_service::exit::{BAD_INPUT, FAILURE, TEMPORARY, WithExitCode, bad_input, with_code};
-use edgeloop_store::{Decision, Metadata, Owner, Phase, Store, StoreError, TrainLock};
+use edgeloop_store::{Metadata, Owner, Phase, Store, StoreError, TrainLock, Version};
 use serde_json::json;
 
 use crate::{
     data::{Dataset, Scan, scan},
     fit::{self, Done, FitError, Fitted, Job, checkpoint},
-    machine, publish,
+    machine,
+    replay::Seen,
     report::Reporter,
     settings::{Settings, StartFrom},
     start::{Brought, Request, Start},
@@ -56,9 +57,12 @@ fn train(settings: &Settings, stop: &AtomicBool, store: &Store, lock: &TrainLock
     let promoted = store.pointer()?.map(|pointer| pointer.metadata);
     let start = start(settings, store, promoted.as_ref(), &dataset.classes)?;
     let network = &start.network;
-    let hyper = settings.hyper(&dataset, start.weights.is_some());
+    let seen = Seen::plan(&settings.replay, store, start.parent.as_ref(), &dataset, settings.seed);
+    say_seen(&seen, start.parent.as_ref(), reporter);
+    let hyper = settings.hyper(&seen.dataset, start.weights.is_some());
     tracing::info!(?hyper, start = start.name, threads = settings.resources.threads(), "training");
-    let key = json!({"hyper": hyper, "data": dataset.fingerprint, "scale": settings.scale.to_string(), "start": start.name});
+    let key = json!({"hyper": hyper, "data": dataset.fingerprint, "scale": settings.scale.to_string(), "start": start.name,
+        "replay": seen.record()});
     let checkpoints = store.checkpoint_dir();
     if !settings.resume {
         checkpoint::remove(&checkpoints)?;
@@ -67,7 +71,7 @@ fn train(settings: &Settings, stop: &AtomicBool, store: &Store, lock: &TrainLock
         hyper,
         network,
         init: start.weights.as_ref(),
-        dataset: dataset.clone(),
+        dataset: seen.dataset.clone(),
         device: settings.device,
         workers: settings.resources.workers(),
         cache_mb: settings.resources.cache_mb(),
@@ -80,12 +84,12 @@ fn train(settings: &Settings, stop: &AtomicBool, store: &Store, lock: &TrainLock
     };
 
     reporter.phase(Phase::Judging);
-    let court = Court { settings, store, dataset: &dataset, promoted: promoted.as_ref() };
+    let court = Court { settings, store, dataset: &dataset };
     let judged = court.judged(network, &done.weights)?;
     say_judged(&judged, &done, reporter);
-    let promote = matches!(judged.decision, Decision::Promote { .. });
+    let promote = judged.verdict.promotes();
 
-    let finished = Finished { settings, dataset: &dataset, network, hyper, done: &done, parent: start.parent };
+    let finished = Finished { settings, dataset: &dataset, network, hyper, done: &done, parent: start.parent, seen: &seen };
     let metadata = Box::new(finished.publish(judged, store, lock, reporter)?);
     if let Err(error) = checkpoint::remove(&checkpoints) {
         tracing::warn!("{error}");
@@ -125,8 +129,13 @@ fn start(settings: &Settings, store: &Store, promoted: Option<&Metadata>, classe
     })
 }
 
+fn say_seen(seen: &Seen, parent: Option<&Version>, reporter: &Reporter<'_>) {
+    let Seen { new, older, replayed, .. } = seen;
+    reporter.say(&seen.describe(parent), &json!({"event": "replay", "new": new, "older": older, "replayed": replayed, "parent": parent}));
+}
+
 fn say_judged(judged: &Judged, done: &Done, reporter: &Reporter<'_>) {
-    let Judged { metrics, decision, .. } = judged;
+    let Judged { metrics, verdict, .. } = judged;
     reporter.say(
         &format!(
             "best epoch {} · mAP50 {:.3} mAP50-95 {:.3} · {:.0} s, {:.1} images/s",
@@ -134,7 +143,7 @@ fn say_judged(judged: &Judged, done: &Done, reporter: &Reporter<'_>) {
         ),
         &json!({"event": "judged", "best_epoch": done.best_epoch, "mAP50": metrics.map50, "mAP50-95": metrics.map50_95,
             "precision": metrics.precision, "recall": metrics.recall, "seconds": done.seconds,
-            "images_per_s": done.images_per_s, "gate": publish::reason(decision)}),
+            "images_per_s": done.images_per_s, "gate": verdict.decision.reason()}),
     );
 }
 

@@ -12,6 +12,7 @@ use crate::{
     fit::{Hyper, optimiser::Rule, schedule::Schedule},
     gate::Gate,
     machine,
+    replay::Replay,
     start::Init,
 };
 
@@ -61,6 +62,9 @@ pub struct Settings {
     /// Which images are for judging.
     #[command(flatten)]
     pub split: Split,
+    /// What it sees again.
+    #[command(flatten)]
+    pub replay: Replay,
     /// What is good enough.
     #[command(flatten)]
     pub gate: Gate,
@@ -249,6 +253,8 @@ impl Settings {
         if self.imgsz == 0 || !self.imgsz.is_multiple_of(32) || self.imgsz > 4096 {
             return Err(format!("IMGSZ is {}; it must be a multiple of 32, up to 4096", self.imgsz));
         }
+        self.gate.check()?;
+        self.replay.check()?;
         self.augment().problem().map_or(Ok(()), Err)
     }
 

@@ -144,7 +144,7 @@ fn finish(usable: Vec<Usable>, classes: Vec<String>, split: String, mut report: 
     let val_contents: HashSet<[u8; 32]> = usable.iter().filter(|image| image.side == Some(Side::Val)).map(|image| image.content).collect();
     let (mut train, mut val, mut leaked) = (Vec::new(), Vec::new(), 0);
     for Usable { path, side, rows, content } in usable {
-        let sample = Sample { path, objects: rows.objects };
+        let sample = Sample { path, objects: rows.objects, content };
         if side == Some(Side::Val) {
             val.push(sample);
         } else {

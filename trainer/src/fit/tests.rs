@@ -40,7 +40,7 @@ fn draw(dir: &Path, number: u64) -> Sample {
     }
     let path = dir.join(format!("{number}.png"));
     std::fs::write(&path, encode_png(&Image { width: SIDE, height: SIDE, data }).unwrap()).unwrap();
-    Sample { path, objects }
+    Sample { path, objects, content: [0; 32] }
 }
 
 fn dataset(dir: &Path, train: u64, val: u64) -> Arc<Dataset> {

@@ -51,6 +51,24 @@ fn boxes_a_little_off_count_at_loose_overlap_only() {
 }
 
 #[test]
+fn a_model_with_other_class_numbers_is_judged_by_names() {
+    let (val, classes) = loader();
+    assert_eq!(classes, ["bolt", "nut"]);
+    // It says `gear` (class 0) where there is a bolt, and knows bolts as class 1 and nuts not at all.
+    let knows = ["gear".to_owned(), "bolt".to_owned()];
+    let report = evaluate(&mut |batch| Ok(oracle(batch, 0.0)), &val, &knows, &classes).unwrap().finish();
+    assert_eq!(report.per_class.iter().map(|class| (class.boxes, class.map50)).collect::<Vec<_>>(), [(6, 0.0), (6, 0.0)]);
+    let knows = ["nut".to_owned(), "bolt".to_owned()];
+    let swapped = |batch: &Batch| {
+        let mut batch = batch.clone();
+        batch.targets.iter_mut().for_each(|target| target.class = 1 - target.class);
+        Ok(oracle(&batch, 0.0))
+    };
+    let report = evaluate(&mut |batch| swapped(batch), &val, &knows, &classes).unwrap().finish();
+    assert_eq!(report.map50_95, 1.0);
+}
+
+#[test]
 fn a_blind_model_gets_nothing_and_a_broken_one_an_error() {
     let (val, classes) = loader();
     let blind = judge(&mut |batch| Ok(Predictions { data: vec![0.0; batch.n * 6 * ANCHORS] }), &val, &classes).unwrap();

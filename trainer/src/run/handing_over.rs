@@ -12,6 +12,7 @@ use crate::{
     fit::{Done, Hyper},
     loss::Gains,
     publish::{self, Content},
+    replay::Seen,
     report::Reporter,
     settings::Settings,
 };
@@ -24,6 +25,7 @@ pub(super) struct Finished<'a> {
     pub(super) hyper: Hyper,
     pub(super) done: &'a Done,
     pub(super) parent: Option<Version>,
+    pub(super) seen: &'a Seen,
 }
 
 impl Finished<'_> {
@@ -34,15 +36,18 @@ impl Finished<'_> {
     pub(super) fn publish(self, judged: Judged, store: &Store, lock: &TrainLock, reporter: &mut Reporter<'_>) -> anyhow::Result<Metadata> {
         reporter.phase(Phase::Exporting);
         let training = self.training_info();
-        let Self { settings, dataset, network, done, .. } = self;
-        let Judged { val, metrics, decision, compared_with } = judged;
+        let Self { settings, dataset, network, done, seen, .. } = self;
+        let Judged { val, metrics, verdict, compared_with } = judged;
         let imgsz = settings.imgsz;
         let content = Content { network, weights: &done.weights, dataset, imgsz, training, metrics, compared_with };
         let draft = publish::draft(content, &val)?;
 
         reporter.phase(Phase::Publishing);
-        let metadata = store.publish(lock, draft, decision)?;
+        let metadata = store.publish(lock, draft, verdict)?;
         // The run is in the store: what follows must not turn it into a failure.
+        if let Err(error) = store.write_seen(lock, &metadata.version, &seen.images) {
+            tracing::warn!("what the version has learnt from could not be written down, its children will see all images: {error}");
+        }
         let retention = Retention {
             keep_versions: settings.resources.keep_versions,
             keep_bytes: settings.resources.keep_bytes,
@@ -55,7 +60,7 @@ impl Finished<'_> {
     }
 
     fn training_info(&self) -> TrainingInfo {
-        let Self { settings, hyper, done, parent, .. } = self;
+        let Self { settings, hyper, done, parent, seen, .. } = self;
         let mut all = match serde_json::to_value(hyper) {
             Ok(Value::Object(all)) => all,
             _ => serde_json::Map::new(),
@@ -63,6 +68,7 @@ impl Finished<'_> {
         all.insert("best_epoch".to_owned(), done.best_epoch.into());
         all.insert("threads".to_owned(), settings.resources.threads().into());
         let gains = Gains::default();
+        all.insert("replay".to_owned(), seen.record());
         all.insert("gains".to_owned(), json!({"box": gains.bbox, "class": gains.class, "dfl": gains.dfl}));
         TrainingInfo {
             hyper: all,
