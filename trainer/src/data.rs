@@ -15,23 +15,31 @@ mod group;
 mod labels;
 mod loader;
 pub(crate) mod names;
+mod object;
 mod prefetch;
 mod report;
 mod scan;
+mod source;
 mod split;
+mod survey;
 #[cfg(test)]
 pub(crate) mod testing;
 mod val;
 mod yolo_txt;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 pub use augment::Augment;
+pub use cache::disk::{DiskCache, Fitted};
+pub use check::{Checked, Look, read_image};
 pub use error::{DataError, Problem};
 pub use loader::{EpochBatches, LoaderConfig, TrainLoader};
+pub use object::{Object, Side};
 pub use report::{ClassCount, ScanReport};
 pub use scan::scan;
+pub use survey::{Survey, Surveyed, look_through};
 pub use val::{ValBatch, ValBatches, ValLoader};
+pub use yolo_txt::Rows;
 
 /// What [`scan`] found: something to train on, or nothing yet.
 #[derive(Debug)]
@@ -42,7 +50,8 @@ pub enum Scan {
     WaitingForLabels(ScanReport),
 }
 
-/// A checked data set. Every image in it was decoded once, every box lies inside its image.
+/// A checked data set. Every image in it was decoded, now or when an earlier scan found it as it still is; every box lies inside its
+/// image.
 #[derive(Debug, Clone)]
 pub struct Dataset {
     /// Class names; the index is the class number.
@@ -57,6 +66,8 @@ pub struct Dataset {
     pub fingerprint: String,
     /// How the two sides were told apart, in words.
     pub split: String,
+    /// Where decoded pictures are kept that have no room in memory.
+    pub disk: Option<Arc<DiskCache>>,
 }
 
 /// One image with its boxes.
@@ -64,25 +75,14 @@ pub struct Dataset {
 pub struct Sample {
     /// The image file.
     pub path: PathBuf,
+    /// SHA-256 of the file when it was scanned.
+    pub content: [u8; 32],
+    /// Columns of the upright image.
+    pub width: u32,
+    /// Rows of the upright image.
+    pub height: u32,
     /// Its boxes; empty for background.
     pub objects: Vec<Object>,
-    /// SHA-256 of the file.
-    pub content: [u8; 32],
-}
-
-/// One labelled box, in fractions (0 to 1) of the upright image. Lies inside the image and has an area.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Object {
-    /// Class number.
-    pub class: u32,
-    /// Centre, fraction of the width.
-    pub cx: f32,
-    /// Centre, fraction of the height.
-    pub cy: f32,
-    /// Width, fraction of the width.
-    pub w: f32,
-    /// Height, fraction of the height.
-    pub h: f32,
 }
 
 /// How to read a folder.
@@ -99,11 +99,41 @@ pub struct DataOptions {
     pub threads: usize,
     /// More image files than this are refused: the list is held in memory.
     pub max_images: usize,
+    /// Folder in which a scan leaves what it checked for the next one.
+    pub memory_dir: Option<PathBuf>,
+    /// Where decoded pictures may be kept.
+    pub disk: Option<DiskOptions>,
+}
+
+/// Room on disk for decoded pictures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskOptions {
+    /// The folder.
+    pub dir: PathBuf,
+    /// Bytes that it may take; at most a quarter of what is free when it is opened, besides what it has already.
+    pub bytes: u64,
+}
+
+impl DiskOptions {
+    /// Opens the folder. Without one a training takes longer and gives the same.
+    pub fn open(&self) -> Option<Arc<DiskCache>> {
+        let opened = DiskCache::open(&self.dir, self.bytes);
+        let why = |error: &std::io::Error| tracing::info!(dir = %self.dir.display(), "no pictures are kept on disk: {error}");
+        opened.inspect_err(why).ok().map(Arc::new)
+    }
 }
 
 impl Default for DataOptions {
     fn default() -> Self {
-        Self { val_dir: None, val_share: 0.2, unlabelled_as_background: false, threads: 2, max_images: 1_000_000 }
+        Self {
+            val_dir: None,
+            val_share: 0.2,
+            unlabelled_as_background: false,
+            threads: 2,
+            max_images: 1_000_000,
+            memory_dir: None,
+            disk: None,
+        }
     }
 }
 

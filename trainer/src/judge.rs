@@ -2,8 +2,8 @@
 
 use crate::data::{Batch, DataError, ValLoader};
 use edgeloop_vision::{
-    map::{Evaluator, MapReport},
-    nms::{NmsConfig, Postprocess},
+    map::{Evaluator, MapReport, Truth},
+    nms::{Detection, NmsConfig, Postprocess},
 };
 
 /// What a model says about a batch: `[n, 4 + classes, anchors]`, boxes `cx, cy, w, h` in input pixels, scores 0 to 1.
@@ -47,9 +47,7 @@ pub fn judge(
     Ok(evaluate(predict, val, classes, classes)?.finish())
 }
 
-/// As [`judge`], for a model that knows the classes `knows`, in its order: they are matched with those of the val side,
-/// `classes`, by name, and what it says about others is left out. The evaluator's classes are those of the val side; a class
-/// that the model does not know is one that it never finds.
+/// As [`judge`], for a model that knows the classes `knows`, in its order; the evaluator's classes are those of the val side.
 ///
 /// # Errors
 /// See [`JudgeError`].
@@ -59,10 +57,30 @@ pub fn evaluate(
     knows: &[String],
     classes: &[String],
 ) -> Result<Evaluator, JudgeError> {
+    let mut evaluator = Evaluator::new(classes.len());
+    each_image(predict, val, knows, classes, &mut |found, truths| {
+        evaluator.add_image(found, truths);
+    })?;
+    Ok(evaluator)
+}
+
+/// Hands what a model finds in each val image, and what is labelled there, to `image`, in pixels of the upright image.
+///
+/// The model knows the classes `knows`, in its order: they are matched with those of the val side, `classes`, by name, and what
+/// it says about others is left out. A class that it does not know is one that it never finds.
+///
+/// # Errors
+/// See [`JudgeError`].
+pub fn each_image(
+    predict: &mut dyn FnMut(&Batch) -> anyhow::Result<Predictions>,
+    val: &ValLoader,
+    knows: &[String],
+    classes: &[String],
+    image: &mut dyn FnMut(&[Detection], &[Truth]),
+) -> Result<(), JudgeError> {
     let numbers: Vec<Option<u32>> = knows.iter().map(|name| classes.iter().position(|c| c == name).map(|at| at as u32)).collect();
     let rows = 4 + knows.len();
     let config = NmsConfig::judging();
-    let mut evaluator = Evaluator::new(classes.len());
     let mut postprocess = Postprocess::default();
     for batch in val.batches() {
         let batch = batch?;
@@ -80,10 +98,10 @@ pub fn evaluate(
                 detection.class = number.unwrap_or(detection.class);
                 number.is_some()
             });
-            evaluator.add_image(&found, truths);
+            image(&found, truths);
         }
     }
-    Ok(evaluator)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -6,10 +6,13 @@
 //!
 //! [`run::run`] is the whole of it, top to bottom. Nothing here serves; the inferer only sees what the store holds.
 
+pub mod commands;
 pub mod data;
+pub mod eval;
 pub mod export;
 pub mod fit;
 pub mod gate;
+pub mod inspect;
 pub mod judge;
 pub mod loss;
 pub mod machine;

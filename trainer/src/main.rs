@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use edgeloop_service::{exit, logs, shutdown};
-use edgeloop_trainer::{machine, run, settings::Settings};
+use edgeloop_trainer::{commands::Cli, machine};
 
 fn main() -> ExitCode {
-    let settings = Settings::parse();
-    logs::init(&settings.logs);
+    let cli = Cli::parse();
+    logs::init(cli.logs());
     machine::settle();
     let stop = shutdown::flag();
-    exit::run(|| Ok(run::run(&settings, &stop)?.exit_code()))
+    exit::run(|| cli.run(&stop))
 }

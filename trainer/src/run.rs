@@ -15,7 +15,7 @@ use edgeloop_store::{Metadata, Owner, Phase, Store, StoreError, TrainLock, Versi
 use serde_json::json;
 
 use crate::{
-    data::{Dataset, Scan, scan},
+    data::{DataOptions, Dataset, Scan, scan},
     fit::{self, Done, FitError, Fitted, Job, checkpoint},
     machine,
     replay::Seen,
@@ -49,7 +49,7 @@ pub fn run(settings: &Settings, stop: &AtomicBool) -> anyhow::Result<Outcome> {
 }
 
 fn train(settings: &Settings, stop: &AtomicBool, store: &Store, lock: &TrainLock, reporter: &mut Reporter<'_>) -> anyhow::Result<Outcome> {
-    let Some(dataset) = scanned(settings, reporter)? else { return Ok(Outcome::WaitingForLabels) };
+    let Some(dataset) = scanned(settings, store, reporter)? else { return Ok(Outcome::WaitingForLabels) };
     if stop.load(Ordering::Relaxed) {
         return Ok(Outcome::Stopped);
     }
@@ -98,8 +98,9 @@ fn train(settings: &Settings, stop: &AtomicBool, store: &Store, lock: &TrainLock
 }
 
 /// The folder of images; `None` while nobody has labelled any.
-fn scanned(settings: &Settings, reporter: &mut Reporter<'_>) -> anyhow::Result<Option<Arc<Dataset>>> {
-    let found = scan(&settings.images_dir, &settings.data_options()).map_err(|e| with_code(e.exit_code(), e))?;
+fn scanned(settings: &Settings, store: &Store, reporter: &mut Reporter<'_>) -> anyhow::Result<Option<Arc<Dataset>>> {
+    let options = DataOptions { memory_dir: Some(store.scan_dir()), ..settings.data_options() };
+    let found = scan(&settings.images_dir, &options).map_err(|e| with_code(e.exit_code(), e))?;
     let dataset = match found {
         Scan::WaitingForLabels(report) => {
             reporter.say(&report.to_string(), &json!({"event": "scanned", "images": report.images, "labelled": 0}));

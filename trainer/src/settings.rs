@@ -1,5 +1,7 @@
 //! What a user can set: each a flag with an environment twin. Resolved once into the numbers of a run.
 
+mod keep;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, ValueEnum};
@@ -71,10 +73,15 @@ pub struct Settings {
     /// What it may use.
     #[command(flatten)]
     pub resources: Resources,
+    /// What it may keep on disk.
+    #[command(flatten)]
+    pub keep: Keep,
     /// Logs.
     #[command(flatten)]
     pub logs: LogArgs,
 }
+
+pub use keep::Keep;
 
 /// Where a run starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -310,7 +317,14 @@ impl Settings {
     /// How to read the folder.
     pub fn data_options(&self) -> DataOptions {
         let Split { val_dir, val_share, unlabelled_as_background } = self.split.clone();
-        DataOptions { val_dir, val_share, unlabelled_as_background, threads: self.resources.threads(), ..DataOptions::default() }
+        DataOptions {
+            val_dir,
+            val_share,
+            unlabelled_as_background,
+            threads: self.resources.threads(),
+            disk: self.keep.options(),
+            ..DataOptions::default()
+        }
     }
 }
 

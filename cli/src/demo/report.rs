@@ -81,11 +81,13 @@ pub fn curves(epochs: &[EpochLog], path: &Path) -> Result<()> {
             Panel {
                 title: "loss".to_owned(),
                 y_range: None,
+                x_range: None,
                 series: vec![series("box", |e| e.box_loss), series("cls", |e| e.cls_loss), series("dfl", |e| e.dfl_loss)],
             },
             Panel {
                 title: "mAP on val".to_owned(),
                 y_range: Some((0.0, 1.0)),
+                x_range: None,
                 series: vec![series("mAP50", |e| e.map50), series("mAP50-95", |e| e.map50_95)],
             },
         ],

@@ -46,6 +46,10 @@ impl Layout {
         self.root.join("checkpoints")
     }
 
+    pub(crate) fn scans(&self) -> PathBuf {
+        self.root.join(".scan")
+    }
+
     pub(crate) fn place(&self, place: Place) -> PathBuf {
         match place {
             Place::Root => self.root.clone(),

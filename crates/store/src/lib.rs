@@ -154,6 +154,13 @@ impl Store {
         self.layout.checkpoints()
     }
 
+    /// Where a scan of the images leaves what the next one need not look at again. Made when it is needed; its content is the
+    /// trainer's own, and losing it costs time only.
+    #[must_use]
+    pub fn scan_dir(&self) -> PathBuf {
+        self.layout.scans()
+    }
+
     /// The folders a watcher watches: directories, never files, because the pointer is replaced by a rename.
     #[must_use]
     pub fn watch_dirs(&self) -> Vec<PathBuf> {

@@ -26,6 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     series("dfl", 40, |e| 1.0 + 1.2 / (1.0 + e * 0.2)),
                 ],
                 y_range: None,
+                x_range: None,
             },
             Panel {
                 title: "on the val images".into(),
@@ -34,6 +35,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     series("mAP50-95", 40, |e| 0.74 * (1.0 - (-e / 13.0).exp()) + wobble(e)),
                 ],
                 y_range: Some((0.0, 1.0)),
+                x_range: None,
             },
         ],
     };
@@ -41,7 +43,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let one = Chart {
         title: "one epoch".into(),
         x_label: "epoch".into(),
-        panels: vec![Panel { title: "loss".into(), series: vec![series("box", 1, |_| 3.2)], y_range: None }],
+        panels: vec![Panel { title: "loss".into(), series: vec![series("box", 1, |_| 3.2)], y_range: None, x_range: None }],
     };
     std::fs::write(folder.join("one.png"), one.png(480, 320)?)?;
 

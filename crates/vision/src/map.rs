@@ -16,6 +16,9 @@
 mod ranking;
 mod trapezoid;
 
+pub mod confusion;
+pub mod curve;
+
 use serde::{Deserialize, Serialize};
 
 use crate::boxes::Xyxy;

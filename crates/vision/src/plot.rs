@@ -1,7 +1,11 @@
-//! Line charts as PNG: training curves for people without any other tool.
+//! Charts as PNG, for people without any other tool: lines, bars, points, tables of counts, contact sheets.
 
 mod axis;
+pub mod bars;
+pub mod matrix;
 mod panel;
+pub mod scatter;
+pub mod sheet;
 
 use crate::Image;
 use crate::encode::{EncodeError, encode_png};
@@ -25,6 +29,8 @@ pub struct Panel {
     pub series: Vec<Series>,
     /// Lowest and highest value shown; `None` follows the data.
     pub y_range: Option<(f64, f64)>,
+    /// Likewise from left to right; `None` follows the data, which is counted (epochs).
+    pub x_range: Option<(f64, f64)>,
 }
 
 /// Panels side by side under one heading.

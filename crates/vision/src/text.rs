@@ -44,6 +44,19 @@ pub(crate) fn draw(image: &mut Image, x: f32, y: f32, px: f32, rgb: [u8; 3], tex
     }
 }
 
+/// As [`draw`], cut short with an ellipsis where it would be wider than `most`.
+pub(crate) fn draw_within(image: &mut Image, x: f32, y: f32, px: f32, rgb: [u8; 3], text: &str, most: f32) {
+    if width(text, px) <= most {
+        return draw(image, x, y, px, rgb, text);
+    }
+    let mut short: Vec<char> = text.chars().take(MAX_CHARS).collect();
+    let words = |short: &[char]| short.iter().chain(&['…']).collect::<String>();
+    while !short.is_empty() && width(&words(&short), px) > most {
+        short.pop();
+    }
+    draw(image, x, y, px, rgb, &words(&short));
+}
+
 /// Mixes a colour into one pixel; outside the picture nothing happens.
 pub(crate) fn blend(image: &mut Image, x: i64, y: i64, rgb: [u8; 3], share: f32) {
     if x < 0 || y < 0 || x >= i64::from(image.width) || y >= i64::from(image.height) {

@@ -2,7 +2,9 @@
 //!
 //! Epochs visit every image once in a new order: with less room than images, throwing out the oldest would throw out each
 //! one just before it is wanted again. So three quarters of the budget go to whichever images come first and stay, and a
-//! quarter to the most recent others, which a mosaic draws its partners from.
+//! quarter to the most recent others, which a mosaic draws its partners from. What has no room here lies in [`disk`].
+
+pub mod disk;
 
 use std::{
     collections::{HashMap, VecDeque},

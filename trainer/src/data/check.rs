@@ -1,4 +1,7 @@
-//! Reading images: one for the loaders, all of them once for the scan.
+//! Reading images: one for the loaders, all of them for the scan.
+
+mod look;
+mod memory;
 
 use edgeloop_vision::{
     Image,
@@ -15,6 +18,10 @@ use std::{
     },
 };
 
+pub use look::Look;
+pub use memory::Memory;
+use memory::Stamp;
+
 /// An image that decodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Checked {
@@ -24,16 +31,26 @@ pub struct Checked {
     pub width: u32,
     /// Rows of the upright image.
     pub height: u32,
+    /// What it looks like, roughly.
+    pub look: Look,
 }
 
-/// Decodes every image on a few threads. A header would be cheaper to read, but a photo that is still being copied has a
-/// good one; a decode of each is a fraction of what one epoch costs.
-pub fn check_all(paths: &[&Path], threads: usize) -> Vec<Result<Checked, String>> {
-    let results: Vec<Mutex<Result<Checked, String>>> = paths.iter().map(|_| Mutex::new(Err("not read".to_owned()))).collect();
-    let next = AtomicUsize::new(0);
+/// What [`check_all`] found.
+pub struct AllChecked {
+    /// One for each path, in their order.
+    pub images: Vec<Result<Checked, String>>,
+    /// How many of them are unchanged since the memory was written, and were not read again.
+    pub remembered: usize,
+}
+
+/// Decodes every image that `memory` does not know, on a few threads. A header would be cheaper to read, but a photo that is
+/// still being copied has a good one. Afterwards `memory` knows these images and no others.
+pub fn check_all(paths: &[&Path], threads: usize, memory: &mut Memory) -> AllChecked {
+    let results: Vec<Mutex<Done>> = paths.iter().map(|_| Mutex::new(Done::default())).collect();
+    let (next, known) = (AtomicUsize::new(0), &*memory);
     let work = || {
         while let Some(at) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&at| at < paths.len()) {
-            *results[at].lock().unwrap_or_else(PoisonError::into_inner) = check(paths[at]);
+            *results[at].lock().unwrap_or_else(PoisonError::into_inner) = check(paths[at], known);
         }
     };
     std::thread::scope(|scope| {
@@ -42,18 +59,54 @@ pub fn check_all(paths: &[&Path], threads: usize) -> Vec<Result<Checked, String>
         }
         work();
     });
-    results.into_iter().map(|result| result.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
+    let mut all = AllChecked { images: Vec::with_capacity(paths.len()), remembered: 0 };
+    memory.clear();
+    for (path, done) in paths.iter().zip(results) {
+        let Done { stamp, image, remembered } = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let image = image.unwrap_or_else(|| Err("not read".to_owned()));
+        if let (Some(stamp), Ok(checked)) = (stamp, &image) {
+            memory.put(path, stamp, *checked);
+        }
+        all.remembered += usize::from(remembered);
+        all.images.push(image);
+    }
+    all
 }
 
-fn check(path: &Path) -> Result<Checked, String> {
+#[derive(Default)]
+struct Done {
+    stamp: Option<Stamp>,
+    image: Option<Result<Checked, String>>,
+    remembered: bool,
+}
+
+fn check(path: &Path, memory: &Memory) -> Done {
+    let stamp = Stamp::of(path);
+    if let Some(checked) = stamp.and_then(|stamp| memory.get(path, &stamp)) {
+        return Done { stamp, image: Some(Ok(checked)), remembered: true };
+    }
+    let image = decode_whole(path);
+    // Written to while it was read: what was read is good, but belongs to no stamp.
+    let stamp = stamp.filter(|stamp| Stamp::of(path).as_ref() == Some(stamp));
+    Done { stamp, image: Some(image), remembered: false }
+}
+
+fn decode_whole(path: &Path) -> Result<Checked, String> {
     let bytes = read(path)?;
     let image = decode(&bytes, &Limits::default()).map_err(|error| error.to_string())?;
-    Ok(Checked { content: Sha256::digest(&bytes).into(), width: image.width, height: image.height })
+    Ok(Checked { content: Sha256::digest(&bytes).into(), width: image.width, height: image.height, look: Look::of(&image) })
 }
 
 /// Reads and decodes one image. The error is in words.
 pub fn read_image(path: &Path) -> Result<Image, String> {
     decode(&read(path)?, &Limits::default()).map_err(|error| error.to_string())
+}
+
+/// As [`read_image`], with the SHA-256 of the file.
+pub fn read_image_and_content(path: &Path) -> Result<(Image, [u8; 32]), String> {
+    let bytes = read(path)?;
+    let image = decode(&bytes, &Limits::default()).map_err(|error| error.to_string())?;
+    Ok((image, Sha256::digest(&bytes).into()))
 }
 
 /// Reads a file, but no more of it than the decoder would take: one byte over the limit is enough for it to refuse.
@@ -63,3 +116,6 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
     file.take(Limits::default().max_bytes + 1).read_to_end(&mut bytes).map_err(|error| format!("cannot be read: {error}"))?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests;

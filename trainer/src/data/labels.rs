@@ -1,13 +1,13 @@
-//! Where the labels are. First that exists: `data.yaml`, COCO `annotations.json`, text files beside the images or under `labels`.
+//! Where the labels are. First that exists: `data.yaml`, COCO annotations, text files beside the images or under `labels`.
 
 use super::{
-    DataOptions,
-    coco::{self, Listed},
+    DataOptions, Side,
+    coco::{self, Listed, Part},
     data_yaml,
     error::{DataError, Problem},
     files::{images, label_path, read_error, read_text},
     names,
-    yolo_txt::{self, Rows},
+    yolo_txt::{self, Format, Rows},
 };
 use std::{
     collections::BTreeSet,
@@ -16,13 +16,6 @@ use std::{
 
 /// A label file larger than this holds no labels of one image: 8 MiB are about 200,000 boxes.
 const MAX_LABEL_BYTES: u64 = 8 << 20;
-
-/// Which side of the split.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Side {
-    Train,
-    Val,
-}
 
 /// One image and what its labels say.
 pub struct Entry {
@@ -52,27 +45,36 @@ pub struct Listing {
     pub unlabelled: Vec<PathBuf>,
     /// Whose split it is; `None` for ours.
     pub split: Option<String>,
+    /// What is wrong with the labels, the first ones.
+    pub problems: Vec<Problem>,
+    /// How many problems there are.
+    pub problem_count: usize,
+    /// Things that somebody should know.
+    pub notes: Vec<String>,
 }
 
-/// Finds images and labels.
+/// Problems kept for messages; the rest is counted.
+const KEPT: usize = 1000;
+
+/// Finds images and labels. `dir` may also be the description itself: a `.yaml` or a COCO `.json`.
 pub fn list(dir: &Path, options: &DataOptions) -> Result<Listing, DataError> {
+    if dir.is_file() {
+        let ending = dir.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+        return match ending {
+            "yaml" | "yml" => from_yaml(dir, options),
+            "json" => from_coco(dir.parent().unwrap_or(Path::new(".")), &[coco::find_file(dir)], options),
+            _ => Err(read_error(dir, std::io::Error::other("it is a file; name a folder of images, a data.yaml or a COCO .json"))),
+        };
+    }
     // The reason why a folder cannot be read is better than «no images».
     std::fs::read_dir(dir).map_err(|source| read_error(dir, source))?;
     if let Some(file) = ["data.yaml", "data.yml"].map(|name| dir.join(name)).into_iter().find(|file| file.is_file()) {
         return from_yaml(&file, options);
     }
-    if let Some(file) = coco_file(dir) {
-        return from_coco(dir, &[(file, None)], options);
+    match coco::find(dir) {
+        parts if parts.is_empty() => from_text(dir, options),
+        parts => from_coco(dir, &parts, options),
     }
-    let val = ["val", "valid"].iter().find_map(|name| coco_file(&dir.join(name)));
-    if let (Some(train), Some(val)) = (coco_file(&dir.join("train")), val) {
-        return from_coco(dir, &[(train, Some(Side::Train)), (val, Some(Side::Val))], options);
-    }
-    from_text(dir, options)
-}
-
-fn coco_file(dir: &Path) -> Option<PathBuf> {
-    ["annotations.json", "_annotations.coco.json"].map(|name| dir.join(name)).into_iter().find(|file| file.is_file())
 }
 
 fn from_yaml(file: &Path, options: &DataOptions) -> Result<Listing, DataError> {
@@ -81,7 +83,7 @@ fn from_yaml(file: &Path, options: &DataOptions) -> Result<Listing, DataError> {
     let pinned = |side| split.is_some().then_some(side);
     let train = yaml.train.into_iter().map(|path| (path, pinned(Side::Train)));
     let val = yaml.val.into_iter().flatten().map(|path| (path, pinned(Side::Val)));
-    let mut reader = TextReader::new(Some(yaml.classes.len()));
+    let mut reader = TextReader::new(Format { classes: yaml.classes.len(), keypoints: yaml.keypoints });
     let entries = train
         .chain(val)
         .map(|(path, side)| {
@@ -91,25 +93,48 @@ fn from_yaml(file: &Path, options: &DataOptions) -> Result<Listing, DataError> {
             Entry { path, side, labels: Labels::Rows(rows) }
         })
         .collect();
-    reader.finish()?;
-    Ok(Listing { source: "data.yaml".to_owned(), classes: Some(yaml.classes), entries, unlabelled: Vec::new(), split })
+    let TextReader { problems, count, .. } = reader;
+    Ok(Listing {
+        source: "data.yaml".to_owned(),
+        classes: Some(yaml.classes),
+        entries,
+        unlabelled: Vec::new(),
+        split,
+        problems,
+        problem_count: count,
+        notes: yaml.notes,
+    })
 }
 
-fn from_coco(dir: &Path, files: &[(PathBuf, Option<Side>)], options: &DataOptions) -> Result<Listing, DataError> {
+fn from_coco(dir: &Path, parts: &[Part], options: &DataOptions) -> Result<Listing, DataError> {
     let mut classes: Vec<String> = Vec::new();
-    let mut entries = Vec::new();
-    for (file, side) in files {
-        let coco = coco::read(file)?;
-        // The second file may number its categories otherwise: names count.
-        let new: Vec<String> = coco.classes.into_iter().filter(|name| !classes.contains(name)).collect();
-        classes.extend(new);
-        entries.extend(coco.images.into_iter().map(|image| Entry { path: image.path.clone(), side: *side, labels: Labels::Pixels(image) }));
+    let mut entries: Vec<Entry> = Vec::new();
+    let (mut problems, mut problem_count, mut crowds) = (Vec::new(), 0, 0);
+    for part in parts {
+        let coco = coco::read(part, options.max_images)?;
+        // Another file may number its categories otherwise: names count.
+        let numbers: Vec<u32> = coco.classes.into_iter().map(|name| number_of(name, &mut classes)).collect();
+        entries.extend(coco.images.into_iter().map(|mut image| {
+            image.boxes.iter_mut().for_each(|(class, _)| *class = numbers[*class as usize]);
+            Entry { path: image.path.clone(), side: part.side, labels: Labels::Pixels(image) }
+        }));
+        problems.extend(coco.problems);
+        problems.truncate(KEPT);
+        problem_count += coco.problem_count;
+        crowds += coco.crowds;
     }
+    if entries.len() > options.max_images {
+        return Err(DataError::TooManyImages { dir: dir.to_owned(), limit: options.max_images });
+    }
+    entries.sort_by(|a, b| (a.side, &a.path).cmp(&(b.side, &b.path)));
+    entries.dedup_by(|second, first| second.side == first.side && second.path == first.path && first.take_boxes(second));
     let known: BTreeSet<&Path> = entries.iter().map(|entry| entry.path.as_path()).collect();
     let mut unlabelled = images(dir, options.max_images)?;
     unlabelled.retain(|path| !known.contains(path.as_path()));
-    let split = files.iter().all(|(_, side)| side.is_some()).then(|| "COCO files of train and val".to_owned());
-    let mut listing = Listing { source: "COCO annotations".to_owned(), classes: Some(classes), entries, unlabelled, split };
+    let split = parts.iter().all(|part| part.side.is_some()).then(|| "COCO files of train and val".to_owned());
+    let notes = (crowds > 0).then(|| format!("{crowds} crowd regions are left out")).into_iter().collect();
+    let source = "COCO annotations".to_owned();
+    let mut listing = Listing { source, classes: Some(classes), entries, unlabelled, split, problems, problem_count, notes };
     if listing.split.is_none() {
         if options.unlabelled_as_background {
             listing.take_unlabelled();
@@ -119,6 +144,23 @@ fn from_coco(dir: &Path, files: &[(PathBuf, Option<Side>)], options: &DataOption
     Ok(listing)
 }
 
+fn number_of(name: String, classes: &mut Vec<String>) -> u32 {
+    let at = classes.iter().position(|known| *known == name).unwrap_or_else(|| {
+        classes.push(name);
+        classes.len() - 1
+    });
+    at as u32
+}
+
+impl Entry {
+    /// Another file's boxes of the same image.
+    fn take_boxes(&mut self, other: &mut Self) -> bool {
+        let (Labels::Pixels(mine), Labels::Pixels(others)) = (&mut self.labels, &mut other.labels) else { return false };
+        mine.boxes.append(&mut others.boxes);
+        true
+    }
+}
+
 fn from_text(dir: &Path, options: &DataOptions) -> Result<Listing, DataError> {
     let mut paths = images(dir, options.max_images)?;
     let val_dir = options.val_dir.as_ref().map(|val| dir.join(val));
@@ -126,7 +168,7 @@ fn from_text(dir: &Path, options: &DataOptions) -> Result<Listing, DataError> {
         paths.extend(images(&val, options.max_images)?);
     }
     let classes = names::read(dir)?;
-    let mut reader = TextReader::new(classes.as_ref().map(Vec::len));
+    let mut reader = TextReader::new(Format { classes: classes.as_ref().map_or(names::MAX_CLASSES, Vec::len), keypoints: 0 });
     let (mut entries, mut unlabelled, mut beside) = (Vec::new(), Vec::new(), 0);
     for path in paths {
         let near = path.with_extension("txt");
@@ -140,9 +182,9 @@ fn from_text(dir: &Path, options: &DataOptions) -> Result<Listing, DataError> {
             _ => unlabelled.push(path),
         }
     }
-    reader.finish()?;
-    let source = if beside == entries.len() { "text files beside the images" } else { "text files under labels/" };
-    let mut listing = Listing { source: source.to_owned(), classes, entries, unlabelled, split: None };
+    let TextReader { problems, count: problem_count, .. } = reader;
+    let source = if beside == entries.len() { "text files beside the images" } else { "text files under labels/" }.to_owned();
+    let mut listing = Listing { source, classes, entries, unlabelled, split: None, problems, problem_count, notes: Vec::new() };
     if options.unlabelled_as_background {
         listing.take_unlabelled();
     }
@@ -151,6 +193,14 @@ fn from_text(dir: &Path, options: &DataOptions) -> Result<Listing, DataError> {
 }
 
 impl Listing {
+    /// Nothing is trained on labels that are wrong.
+    pub fn refuse_broken(&mut self) -> Result<(), DataError> {
+        if self.problem_count == 0 {
+            return Ok(());
+        }
+        Err(DataError::Labels { problems: std::mem::take(&mut self.problems), count: self.problem_count })
+    }
+
     fn take_unlabelled(&mut self) {
         let background = |path| Entry { path, side: None, labels: Labels::Rows(Rows::default()) };
         self.entries.extend(self.unlabelled.drain(..).map(background));
@@ -182,31 +232,24 @@ fn inside(path: &Path, dir: &Path) -> bool {
 
 /// Reads label files and gathers what is wrong with them, so that one run names all of it.
 struct TextReader {
-    classes: usize,
+    format: Format,
     problems: Vec<Problem>,
     count: usize,
 }
 
-/// Problems kept for the message; the rest is counted.
-const KEPT: usize = 20;
-
 impl TextReader {
-    fn new(classes: Option<usize>) -> Self {
-        Self { classes: classes.unwrap_or(names::MAX_CLASSES), problems: Vec::new(), count: 0 }
+    fn new(format: Format) -> Self {
+        Self { format, problems: Vec::new(), count: 0 }
     }
 
     fn read(&mut self, file: &Path) -> Rows {
         let rows =
-            read_text(file, MAX_LABEL_BYTES).map_err(|problem| vec![problem]).and_then(|text| yolo_txt::parse(file, &text, self.classes));
+            read_text(file, MAX_LABEL_BYTES).map_err(|problem| vec![problem]).and_then(|text| yolo_txt::parse(file, &text, self.format));
         rows.unwrap_or_else(|problems| {
             self.count += problems.len();
             self.problems.extend(problems);
             self.problems.truncate(KEPT);
             Rows::default()
         })
-    }
-
-    fn finish(self) -> Result<(), DataError> {
-        if self.count == 0 { Ok(()) } else { Err(DataError::Labels { problems: self.problems, count: self.count }) }
     }
 }

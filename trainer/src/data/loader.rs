@@ -1,13 +1,12 @@
 //! Augmented batches for training.
 
 use super::{
-    Batch, DataError, Dataset, Sample,
+    Batch, DataError, Dataset,
     augment::{Augment, Draws, Tile, order, render},
     cache::Cache,
-    check::read_image,
     prefetch::Prefetch,
+    source::Source,
 };
-use edgeloop_vision::letterbox::{Letterbox, resize};
 use std::{
     collections::BTreeMap,
     path::PathBuf,
@@ -52,6 +51,7 @@ struct Shared {
     dataset: Arc<Dataset>,
     config: LoaderConfig,
     cache: Cache<Tile>,
+    source: Source,
     unreadable: Mutex<BTreeMap<usize, String>>,
 }
 
@@ -72,8 +72,10 @@ impl TrainLoader {
         if dataset.train.is_empty() {
             return Err(DataError::EmptySide { side: "train", message: "nothing to learn from".to_owned() });
         }
-        let cache = Cache::new(dataset.train.len(), config.cache_mb.saturating_mul(1 << 20));
-        Ok(Self { shared: Arc::new(Shared { dataset, config, cache, unreadable: Mutex::default() }) })
+        let budget = config.cache_mb.saturating_mul(1 << 20);
+        let cache = Cache::new(dataset.train.len(), budget);
+        let source = Source::new(&dataset, &dataset.train, config.imgsz, budget);
+        Ok(Self { shared: Arc::new(Shared { dataset, config, cache, source, unreadable: Mutex::default() }) })
     }
 
     /// Batches in every epoch.
@@ -175,8 +177,12 @@ impl Shared {
 
     fn tile(&self, index: usize) -> Option<Arc<Tile>> {
         let sample = &self.dataset.train[index];
-        let size = self.config.imgsz;
-        match self.cache.get(index, || load(sample, size)) {
+        let load = || {
+            let tile = Tile::new(self.source.get(sample)?.image);
+            let bytes = tile.bytes();
+            Ok::<_, String>((tile, bytes))
+        };
+        match self.cache.get(index, load) {
             Ok(tile) => Some(tile),
             Err(why) => {
                 let mut unreadable = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
@@ -187,15 +193,6 @@ impl Shared {
             }
         }
     }
-}
-
-/// Decodes and resizes with the one resize of training, judging and serving, but without the letterbox's padding.
-fn load(sample: &Sample, size: u32) -> Result<(Tile, usize), String> {
-    let image = read_image(&sample.path)?;
-    let fit = Letterbox::fit(image.width, image.height, size, size);
-    let tile = Tile::new(resize(&image, fit.fit_w, fit.fit_h));
-    let bytes = tile.bytes();
-    Ok((tile, bytes))
 }
 
 #[cfg(test)]

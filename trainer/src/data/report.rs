@@ -22,6 +22,8 @@ pub struct ScanReport {
     pub images: usize,
     /// Usable images that have labels, background included.
     pub labelled: usize,
+    /// Images that were not decoded again: unchanged since an earlier scan.
+    pub remembered: usize,
     /// Images without a label file, left out.
     pub unlabelled: usize,
     /// Usable images whose labels say: nothing here.

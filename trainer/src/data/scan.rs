@@ -1,17 +1,14 @@
-//! One reading of a folder: list, check, split, count.
+//! From a folder to a data set that can be trained on, or the reason why not.
 
 use super::{
-    ClassCount, DataError, DataOptions, Dataset, Object, Sample, Scan, ScanReport,
-    check::{Checked, check_all, read_image},
-    group,
-    labels::{self, Entry, Labels, Side},
-    names,
-    split::{Unit, assign},
-    yolo_txt::Rows,
+    ClassCount, DataError, DataOptions, Dataset, DiskOptions, Object, Sample, Scan, ScanReport, Side,
+    check::{Checked, read_image},
+    labels,
+    survey::{Survey, Surveyed, check_options, survey},
 };
 use sha2::{Digest, Sha256};
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     path::{Path, PathBuf},
 };
 
@@ -21,15 +18,8 @@ const FEWEST: usize = 2;
 /// Unlabelled images looked at before saying that nothing but labels is missing.
 const PROBED: usize = 32;
 
-/// An image that can be used.
-struct Usable {
-    path: PathBuf,
-    side: Option<Side>,
-    rows: Rows,
-    content: [u8; 32],
-}
-
-/// Reads a folder: finds images and labels, decodes every labelled image once, and splits them.
+/// Reads a folder: finds images and labels, decodes every labelled image that it has not seen
+/// before, and splits them.
 ///
 /// # Errors
 /// [`DataError`] for whatever a person has to put right before anything can be trained. A single image that cannot be used
@@ -44,44 +34,34 @@ pub fn scan(images_dir: &Path, options: &DataOptions) -> Result<Scan, DataError>
 }
 
 fn read(images_dir: &Path, options: &DataOptions) -> Result<Scan, DataError> {
-    if !(options.val_share > 0.0 && options.val_share < 1.0) {
-        return Err(DataError::Settings(format!("the share of val images is {}; it must be between 0 and 1", options.val_share)));
-    }
-    let listing = labels::list(images_dir, options)?;
-    let mut report = ScanReport {
-        source: listing.source,
-        images: listing.entries.len() + listing.unlabelled.len(),
-        unlabelled: listing.unlabelled.len(),
-        ..ScanReport::default()
-    };
-    if report.images == 0 {
+    check_options(options)?;
+    let mut listing = labels::list(images_dir, options)?;
+    listing.refuse_broken()?;
+    let tried = listing.entries.len();
+    if tried + listing.unlabelled.len() == 0 {
         return Err(DataError::NoImages { dir: images_dir.to_owned() });
     }
-    if listing.entries.is_empty() {
+    if tried == 0 {
         probe(&listing.unlabelled)?;
+    }
+    let Survey { classes, images, split, mut report, .. } = survey(images_dir, listing, options);
+    if tried == 0 {
         return Ok(Scan::WaitingForLabels(report));
     }
-    let tried = listing.entries.len();
-    let mut usable = check(listing.entries, listing.classes.as_deref().unwrap_or_default(), options.threads, &mut report);
-    count_rows(&usable, &mut report);
-    if usable.len() < FEWEST && !report.skipped.is_empty() {
-        return Err(DataError::Unreadable { total: tried, usable: usable.len(), examples: report.skipped });
+    if images.len() < FEWEST && !report.skipped.is_empty() {
+        return Err(DataError::Unreadable { total: tried, usable: images.len(), examples: report.skipped });
     }
-    if usable.len() < FEWEST || report.boxes == 0 {
+    if images.len() < FEWEST || report.boxes == 0 {
         let missing = if report.boxes == 0 { "no image has a box" } else { "one labelled image: at least two are needed" };
-        report.warnings.push(missing.to_owned());
+        // Before all others: this is what the wait is for.
+        report.warnings.insert(0, missing.to_owned());
         return Ok(Scan::WaitingForLabels(report));
     }
-    let classes = listing.classes.unwrap_or_else(|| {
-        let last = usable.iter().flat_map(|image| &image.rows.objects).map(|object| object.class).max();
-        report.warnings.push("no classes.txt: classes are named by their numbers".to_owned());
-        names::numbered(last.map_or(1, |last| last as usize + 1))
-    });
-    let split = match listing.split {
-        Some(split) => split,
-        None => divide(&mut usable, images_dir, options.val_share),
-    };
-    finish(usable, classes, split, report)
+    let mut scan = finish(images, classes, split, report)?;
+    if let Scan::Ready(dataset) = &mut scan {
+        dataset.disk = options.disk.as_ref().and_then(DiskOptions::open);
+    }
+    Ok(scan)
 }
 
 /// Nothing is labelled; but if nothing can be read either, labels are not what is missing.
@@ -99,52 +79,14 @@ fn probe(unlabelled: &[PathBuf]) -> Result<(), DataError> {
     Err(DataError::Unreadable { total: unlabelled.len(), usable: 0, examples })
 }
 
-fn check(entries: Vec<Entry>, classes: &[String], threads: usize, report: &mut ScanReport) -> Vec<Usable> {
-    let numbers: HashMap<&str, u32> = classes.iter().enumerate().map(|(number, name)| (name.as_str(), number as u32)).collect();
-    let paths: Vec<&Path> = entries.iter().map(|entry| entry.path.as_path()).collect();
-    let checked = check_all(&paths, threads);
-    let mut usable = Vec::with_capacity(entries.len());
-    for (entry, checked) in entries.into_iter().zip(checked) {
-        let Entry { path, side, labels } = entry;
-        let rows = |Checked { width, height, content }| match labels {
-            Labels::Rows(rows) => Ok((rows, content)),
-            Labels::Pixels(listed) => listed.rows(&numbers, width, height).map(|rows| (rows, content)),
-        };
-        match checked.and_then(rows) {
-            Ok((rows, content)) => usable.push(Usable { path, side, rows, content }),
-            Err(why) => report.skipped.push((path, why)),
-        }
-    }
-    usable
-}
-
-fn count_rows(usable: &[Usable], report: &mut ScanReport) {
-    report.labelled = usable.len();
-    for Usable { rows, .. } in usable {
-        report.boxes += rows.objects.len();
-        report.background += usize::from(rows.objects.is_empty());
-        report.clipped += rows.clipped;
-        report.dropped += rows.dropped;
-        report.duplicates += rows.duplicates;
-    }
-}
-
-fn divide(usable: &mut [Usable], dir: &Path, share: f64) -> String {
-    let unit = |image: &Usable| Unit { group: group::key(image.path.strip_prefix(dir).unwrap_or(&image.path)), content: image.content };
-    let units: Vec<Unit> = usable.iter().map(unit).collect();
-    let split = assign(&units, share);
-    for (image, val) in usable.iter_mut().zip(split.val) {
-        image.side = Some(if val { Side::Val } else { Side::Train });
-    }
-    split.how
-}
-
-fn finish(usable: Vec<Usable>, classes: Vec<String>, split: String, mut report: ScanReport) -> Result<Scan, DataError> {
+fn finish(usable: Vec<Surveyed>, classes: Vec<String>, split: String, mut report: ScanReport) -> Result<Scan, DataError> {
     let fingerprint = fingerprint(&usable, &classes);
-    let val_contents: HashSet<[u8; 32]> = usable.iter().filter(|image| image.side == Some(Side::Val)).map(|image| image.content).collect();
+    let val_contents: HashSet<[u8; 32]> =
+        usable.iter().filter(|image| image.side == Some(Side::Val)).map(|image| image.checked.content).collect();
     let (mut train, mut val, mut leaked) = (Vec::new(), Vec::new(), 0);
-    for Usable { path, side, rows, content } in usable {
-        let sample = Sample { path, objects: rows.objects, content };
+    for Surveyed { path, side, rows, checked } in usable {
+        let Checked { content, width, height, .. } = checked;
+        let sample = Sample { path, content, width, height, objects: rows.objects };
         if side == Some(Side::Val) {
             val.push(sample);
         } else {
@@ -161,14 +103,13 @@ fn finish(usable: Vec<Usable>, classes: Vec<String>, split: String, mut report: 
     (report.train, report.val) = (train.len(), val.len());
     report.per_class = count_classes(&classes, &train, &val);
     warn(&mut report, leaked);
-    Ok(Scan::Ready(Dataset { classes, train, val, report, fingerprint, split }))
+    Ok(Scan::Ready(Dataset { classes, train, val, report, fingerprint, split, disk: None }))
 }
 
 fn count_classes(classes: &[String], train: &[Sample], val: &[Sample]) -> Vec<ClassCount> {
     let mut counts: Vec<ClassCount> = classes.iter().map(|name| ClassCount { name: name.clone(), train_boxes: 0, val_boxes: 0 }).collect();
-    let objects = |samples: &[Sample]| -> Vec<Object> { samples.iter().flat_map(|sample| sample.objects.iter().copied()).collect() };
-    objects(train).iter().for_each(|object| counts[object.class as usize].train_boxes += 1);
-    objects(val).iter().for_each(|object| counts[object.class as usize].val_boxes += 1);
+    train.iter().flat_map(|sample| &sample.objects).for_each(|object| counts[object.class as usize].train_boxes += 1);
+    val.iter().flat_map(|sample| &sample.objects).for_each(|object| counts[object.class as usize].val_boxes += 1);
     counts
 }
 
@@ -195,27 +136,29 @@ fn warn(report: &mut ScanReport, leaked: usize) {
 }
 
 /// Names of files do not count: a renamed folder trains the same model.
-fn fingerprint(usable: &[Usable], classes: &[String]) -> String {
+fn fingerprint(usable: &[Surveyed], classes: &[String]) -> String {
     let mut hash = Sha256::new();
     let mut put = |bytes: &[u8]| {
         hash.update((bytes.len() as u64).to_le_bytes());
         hash.update(bytes);
     };
     classes.iter().for_each(|name| put(name.as_bytes()));
-    let mut lines: Vec<Vec<u8>> = usable.iter().map(line).collect();
+    // 32 bytes an image, however many boxes it has.
+    let mut lines: Vec<[u8; 32]> = usable.iter().map(line).collect();
     lines.sort_unstable();
     lines.iter().for_each(|line| put(line));
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn line(image: &Usable) -> Vec<u8> {
-    let mut line = image.content.to_vec();
-    line.push(u8::from(image.side == Some(Side::Val)));
+fn line(image: &Surveyed) -> [u8; 32] {
+    let mut line = Sha256::new();
+    line.update(image.checked.content);
+    line.update([u8::from(image.side == Some(Side::Val))]);
     for Object { class, cx, cy, w, h } in &image.rows.objects {
-        line.extend(class.to_le_bytes());
-        line.extend([cx, cy, w, h].into_iter().flat_map(|value| value.to_le_bytes()));
+        line.update(class.to_le_bytes());
+        [cx, cy, w, h].into_iter().for_each(|value| line.update(value.to_le_bytes()));
     }
-    line
+    line.finalize().into()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The val side: letterboxed, unchanged, always in the same order.
 
-use super::{Batch, DataError, Dataset, LoaderConfig, Sample, Target, cache::Cache, check::read_image, prefetch::Prefetch};
+use super::{Batch, DataError, Dataset, LoaderConfig, Sample, Target, cache::Cache, prefetch::Prefetch, source::Source};
 use edgeloop_vision::{
     boxes::Xyxy,
     letterbox::{Letterbox, letterbox_chw_u8},
@@ -28,6 +28,7 @@ struct Shared {
     dataset: Arc<Dataset>,
     config: LoaderConfig,
     cache: Cache<Picture>,
+    source: Source,
 }
 
 struct Picture {
@@ -45,8 +46,10 @@ impl ValLoader {
         if dataset.val.is_empty() {
             return Err(DataError::EmptySide { side: "val", message: "nothing to judge by".to_owned() });
         }
-        let cache = Cache::new(dataset.val.len(), config.cache_mb.saturating_mul(1 << 20));
-        Ok(Self { shared: Arc::new(Shared { dataset, config, cache }) })
+        let budget = config.cache_mb.saturating_mul(1 << 20);
+        let cache = Cache::new(dataset.val.len(), budget);
+        let source = Source::new(&dataset, &dataset.val, config.imgsz, budget);
+        Ok(Self { shared: Arc::new(Shared { dataset, config, cache, source }) })
     }
 
     /// Val images.
@@ -97,7 +100,7 @@ impl Shared {
         let (mut targets, mut letterboxes, mut truths) = (Vec::new(), Vec::with_capacity(n), Vec::with_capacity(n));
         for (image, index) in range.enumerate() {
             let sample = &self.dataset.val[index];
-            let picture = self.cache.get(index, || load(sample, self.config.imgsz));
+            let picture = self.cache.get(index, || load(&self.source, sample, self.config.imgsz));
             let picture = picture.map_err(|message| DataError::Vanished { count: 1, path: sample.path.clone(), message })?;
             images.extend_from_slice(&picture.planes);
             let pixels = truths_of(sample, &picture.letterbox);
@@ -109,10 +112,12 @@ impl Shared {
     }
 }
 
-fn load(sample: &Sample, size: u32) -> Result<(Picture, usize), String> {
-    let image = read_image(&sample.path)?;
+fn load(source: &Source, sample: &Sample, size: u32) -> Result<(Picture, usize), String> {
+    let fitted = source.get(sample)?;
     let mut planes = vec![0; 3 * (size * size) as usize];
-    let letterbox = letterbox_chw_u8(&image, size, size, &mut planes);
+    // It fits already: this only pads it and takes its colours apart.
+    letterbox_chw_u8(&fitted.image, size, size, &mut planes);
+    let letterbox = Letterbox::fit(fitted.src_w, fitted.src_h, size, size);
     let bytes = planes.len() + size_of::<Picture>();
     Ok((Picture { planes, letterbox }, bytes))
 }

@@ -1,10 +1,14 @@
-//! YOLO label rows: `class cx cy w h`, fractions of the image; or `class x1 y1 x2 y2 x3 y3 …`, a polygon, of which the box is taken.
+//! YOLO label rows: `class cx cy w h`, fractions of the image; or `class x1 y1 x2 y2 x3 y3 …`, a polygon (or a turned box), of which
+//! the box around it is taken; or, where `data.yaml` has a `kpt_shape`, `class cx cy w h` and keypoints, which are left out.
 
 use super::{Object, error::Problem};
 use std::path::Path;
 
 /// More boxes than this in one image are a mistake, and equal ones are looked for by comparing each with each.
 const MAX_BOXES: usize = 20_000;
+
+/// Broken rows named of one file: one with more is no label file.
+const MAX_PROBLEMS: usize = 100;
 
 /// Coordinates a little outside of the picture come from dragging a box over its edge; further outside they are pixels, not fractions.
 const SLACK: f32 = 0.5;
@@ -45,19 +49,31 @@ impl Rows {
     }
 }
 
-/// Parses one label file. A class from `classes` up is a problem.
+/// What rows of a data set look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Format {
+    /// A class from this number up is a problem.
+    pub classes: usize,
+    /// Numbers of a row after the box; 0 without keypoints.
+    pub keypoints: usize,
+}
+
+/// Parses one label file.
 ///
 /// # Errors
 /// Every broken row, with its line; good rows of the same file are not returned then.
-pub fn parse(file: &Path, text: &str, classes: usize) -> Result<Rows, Vec<Problem>> {
+pub fn parse(file: &Path, text: &str, format: Format) -> Result<Rows, Vec<Problem>> {
     let mut rows = Rows::default();
     let mut problems = Vec::new();
     for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
         if line.trim().is_empty() {
             continue;
         }
-        if let Err(message) = row(line, classes, &mut rows) {
+        if let Err(message) = row(line, format, &mut rows) {
             problems.push(Problem { file: file.to_owned(), line: index + 1, message });
+        }
+        if problems.len() >= MAX_PROBLEMS {
+            break;
         }
         if rows.objects.len() > MAX_BOXES {
             problems.push(Problem { file: file.to_owned(), line: index + 1, message: format!("more than {MAX_BOXES} boxes in one image") });
@@ -67,10 +83,12 @@ pub fn parse(file: &Path, text: &str, classes: usize) -> Result<Rows, Vec<Proble
     if problems.is_empty() { Ok(rows) } else { Err(problems) }
 }
 
-fn row(line: &str, classes: usize, rows: &mut Rows) -> Result<(), String> {
+fn row(line: &str, format: Format, rows: &mut Rows) -> Result<(), String> {
     let mut values = line.split_whitespace();
-    let class = class(values.next().unwrap_or_default(), classes)?;
-    let numbers = values.map(number).collect::<Result<Vec<f32>, String>>()?;
+    let class = class(values.next().unwrap_or_default(), format.classes)?;
+    let values: Vec<&str> = values.collect();
+    let is_pose = format.keypoints > 0 && values.len() == 4 + format.keypoints;
+    let numbers = values[..if is_pose { 4 } else { values.len() }].iter().map(|text| number(text)).collect::<Result<Vec<f32>, String>>()?;
     match numbers.len() {
         4 => {
             let [cx, cy, w, h] = [numbers[0], numbers[1], numbers[2], numbers[3]];
@@ -132,7 +150,7 @@ mod tests {
     use rstest::rstest;
 
     fn parsed(text: &str) -> Result<Rows, Vec<Problem>> {
-        parse(Path::new("a/b.txt"), text, 3)
+        parse(Path::new("a/b.txt"), text, Format { classes: 3, keypoints: 0 })
     }
 
     fn object(class: u32, cx: f32, cy: f32, w: f32, h: f32) -> Object {
@@ -155,6 +173,21 @@ mod tests {
     fn a_polygon_becomes_the_box_around_it() {
         let rows = parsed("1 0.25 0.5 0.5 0.25 0.75 0.5 0.5 0.75").unwrap();
         assert_eq!(rows.objects, [object(1, 0.5, 0.5, 0.5, 0.5)]);
+    }
+
+    #[test]
+    fn keypoints_after_a_box_are_left_out() {
+        let parse = |text, keypoints| parse(Path::new("a.txt"), text, Format { classes: 3, keypoints });
+        // Two points of x, y, visibility: 2 is no fraction.
+        let row = "1 0.5 0.5 0.5 0.5 0.1 0.1 2 0.9 0.9 1";
+        assert_eq!(parse(row, 6).unwrap().objects, [object(1, 0.5, 0.5, 0.5, 0.5)]);
+        assert!(parse(row, 0).unwrap_err()[0].message.contains("pixels"));
+        assert_eq!(parse("1 0.5 0.5 0.5 0.5", 6).unwrap().objects.len(), 1, "a box without points is a box");
+    }
+
+    #[test]
+    fn a_file_of_something_else_is_named_and_not_copied_into_the_log() {
+        assert_eq!(parsed(&"x\n".repeat(10_000)).unwrap_err().len(), MAX_PROBLEMS);
     }
 
     #[test]

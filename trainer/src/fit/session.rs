@@ -81,9 +81,11 @@ impl<'a> Session<'a> {
             seed: hyper.seed,
             workers: job.workers,
             augment: hyper.augment,
-            cache_mb: job.cache_mb,
+            // The budget is one for both sides; val is the smaller one, and is only read now and then.
+            cache_mb: job.cache_mb - job.cache_mb / 4,
         };
-        let val = ValLoader::new(job.dataset.clone(), LoaderConfig { batch: hyper.batch_size.max(8), ..config.clone() })?;
+        let val_config = LoaderConfig { batch: hyper.batch_size.max(8), cache_mb: job.cache_mb / 4, ..config.clone() };
+        let val = ValLoader::new(job.dataset.clone(), val_config)?;
         let train = TrainLoader::new(job.dataset.clone(), config)?;
         let make = || -> Result<Yolo, FitError> {
             let mut net = match job.init {

@@ -40,7 +40,7 @@ fn draw(dir: &Path, number: u64) -> Sample {
     }
     let path = dir.join(format!("{number}.png"));
     std::fs::write(&path, encode_png(&Image { width: SIDE, height: SIDE, data }).unwrap()).unwrap();
-    Sample { path, objects, content: [0; 32] }
+    Sample { path, content: [number as u8; 32], width: SIDE, height: SIDE, objects }
 }
 
 fn dataset(dir: &Path, train: u64, val: u64) -> Arc<Dataset> {
@@ -51,6 +51,7 @@ fn dataset(dir: &Path, train: u64, val: u64) -> Arc<Dataset> {
         report: ScanReport::default(),
         fingerprint: String::new(),
         split: String::new(),
+        disk: None,
     })
 }
 

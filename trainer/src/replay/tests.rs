@@ -13,13 +13,13 @@ fn object(class: u32, cx: f32) -> Object {
 }
 
 fn sample(number: u8, objects: Vec<Object>) -> Sample {
-    Sample { path: format!("{number}.png").into(), objects, content: [number; 32] }
+    Sample { path: format!("{number}.png").into(), objects, content: [number; 32], width: 8, height: 8 }
 }
 
 fn dataset(classes: &[&str], train: Vec<Sample>) -> Arc<Dataset> {
     let classes = classes.iter().map(|&name| name.to_owned()).collect();
     let val = vec![sample(255, vec![object(0, 0.5)])];
-    Arc::new(Dataset { classes, train, val, report: ScanReport::default(), fingerprint: String::new(), split: String::new() })
+    Arc::new(Dataset { classes, train, val, report: ScanReport::default(), fingerprint: String::new(), split: String::new(), disk: None })
 }
 
 /// A store with one promoted version.

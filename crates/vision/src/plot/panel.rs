@@ -25,7 +25,10 @@ fn line_colour(index: usize) -> [u8; 3] {
 
 pub(super) fn draw(image: &mut Image, panel: &Panel, x_label: &str, area: Area, px: f32) {
     let points = || panel.series.iter().flat_map(|s| s.points.iter().copied()).filter(|p| p.0.is_finite() && p.1.is_finite());
-    let x_axis = Axis::counting(points().map(|p| p.0), 6);
+    let x_axis = match panel.x_range {
+        Some((low, high)) => Axis::fixed(low, high, 5),
+        None => Axis::counting(points().map(|p| p.0), 6),
+    };
     let y_axis = match panel.y_range {
         Some((low, high)) => Axis::fixed(low, high, 5),
         None => Axis::over(points().map(|p| p.1), 5),

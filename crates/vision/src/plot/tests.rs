@@ -26,8 +26,12 @@ fn axes_survive_no_data_one_value_and_values_that_are_no_numbers() {
 
 #[test]
 fn a_line_is_drawn_where_its_points_are() {
-    let line =
-        |points: Vec<(f64, f64)>| Panel { title: "p".into(), series: vec![Series { name: "s".into(), points }], y_range: Some((0.0, 1.0)) };
+    let line = |points: Vec<(f64, f64)>| Panel {
+        title: "p".into(),
+        series: vec![Series { name: "s".into(), points }],
+        y_range: Some((0.0, 1.0)),
+        x_range: None,
+    };
     let chart = |points| Chart { title: "t".into(), x_label: "x".into(), panels: vec![line(points)] }.render(400, 300);
     let coloured_rows = |image: &Image| -> Vec<u32> {
         // Right of the axis words and below the legend: only the line is coloured there.
@@ -46,4 +50,38 @@ fn any_size_and_any_panel_count_renders() {
         assert!(image.is_whole());
     }
     assert!(!Chart::default().png(10, 10).unwrap().is_empty());
+}
+
+#[test]
+fn bars_points_tables_and_sheets_are_drawn_whatever_they_are_given() {
+    use super::{bars::Bars, matrix::Matrix, scatter::Scatter, sheet::sheet};
+    let name = |at: usize| format!("a class with a long name {at}");
+    for count in [0, 1, 3, 150] {
+        let names: Vec<String> = (0..count).map(name).collect();
+        let bars = names.iter().map(|name| (name.clone(), vec![5.0, f64::NAN])).collect();
+        let bars = Bars { title: "t".into(), parts: vec!["train".into(), "val".into()], bars }.render(600);
+        let matrix = Matrix { names: names.clone(), cells: (0..(count * count) as u64).collect(), ..Matrix::default() }.render();
+        let points = vec![(0.0, 3.0, 1), (1e9, 2.0, 7), (f64::INFINITY, 1.0, 0)];
+        let scatter =
+            Scatter { most: 640.0, points, names: names.clone(), guides: vec![(8.0, "8 px".into())], ..Scatter::default() }.render(400);
+        let pictures: Vec<_> = names.iter().map(|name| (Image::filled(30, 10, [200, 0, 0]), name.clone())).collect();
+        let sheet = sheet("t", &pictures[..count.min(5)], 3, 64);
+        for image in [bars, matrix, scatter, sheet] {
+            assert!(image.is_whole() && image.width < 4096 && image.height < 4096, "{count}: {image:?}");
+        }
+    }
+}
+
+#[test]
+fn a_longer_bar_is_for_more_and_a_bigger_share_is_darker() {
+    use super::{bars::Bars, matrix::Matrix};
+    let blue = |image: &Image, y: std::ops::Range<u32>| {
+        y.flat_map(|y| (0..image.width).map(move |x| (x, y))).filter(|&(x, y)| image.pixel(x, y) == Some([0, 114, 178])).count()
+    };
+    let bars = Bars { title: String::new(), parts: vec![], bars: vec![("a".into(), vec![10.0]), ("b".into(), vec![5.0])] }.render(600);
+    let half = bars.height - 13 - 22;
+    assert!(blue(&bars, 0..half) > blue(&bars, half..bars.height) * 3 / 2);
+    let matrix = Matrix { names: vec!["a".into(), "b".into()], cells: vec![9, 1, 0, 0], ..Matrix::default() }.render();
+    let darkest = matrix.data.chunks_exact(3).filter(|p| p[2] > p[0].saturating_add(60)).map(|p| p[0]).min();
+    assert!(darkest < Some(30), "{darkest:?}");
 }

@@ -37,6 +37,7 @@ fn folders_and_a_map_of_names() {
     assert_eq!(yaml.classes, ["bolt", "nut"]);
     assert_eq!(below(&dir, &yaml.train), FILES[..2]);
     assert_eq!(below(&dir, &yaml.val.unwrap()), FILES[2..]);
+    assert!(yaml.notes[0].contains("not run"), "{:?}", yaml.notes);
 }
 
 #[test]
@@ -64,6 +65,18 @@ fn lists_of_images_and_lists_of_lists() {
 fn without_val_and_names_but_a_number_of_classes() {
     let yaml = read_in(&folder(&FILES, "train: images\nnc: 2\n")).unwrap();
     assert_eq!((yaml.classes, yaml.train.len(), yaml.val), (vec!["class0".to_owned(), "class1".to_owned()], 3, None));
+    assert_eq!((yaml.keypoints, yaml.notes.len()), (0, 0));
+}
+
+#[test]
+fn a_root_in_a_folder_lists_of_folders_and_keypoints() {
+    let files = ["set/a/images/1.jpg", "set/b/images/2.jpg", "set/c/3.png", "other/4.png"];
+    let yaml = "path: set\ntrain:\n  - a/images\n  - b/images\nvalidation: [c/3.png]\ntest: nowhere\nkpt_shape: [17, 3]\nnames: {0: a}\n";
+    let dir = folder(&files, yaml);
+    let yaml = read_in(&dir).unwrap();
+    assert_eq!(below(&dir, &yaml.train), files[..2]);
+    assert_eq!(below(&dir, &yaml.val.unwrap()), files[2..3]);
+    assert_eq!(yaml.keypoints, 51);
 }
 
 #[rstest]
@@ -75,6 +88,10 @@ fn without_val_and_names_but_a_number_of_classes() {
 #[case::count("train: images\nnc: 3\nnames: [a]\n", 2, "`nc` is 3")]
 #[case::gone("names: [a]\ntrain: pictures\n", 2, "`pictures` is not there")]
 #[case::number("names: [a]\ntrain: 7\n", 2, "must be a path")]
+#[case::empty_list("names: [a]\ntrain: []\n", 2, "must be a path")]
+#[case::count_in_words("nc: two\ntrain: images\n", 1, "number of classes")]
+#[case::path_is_a_list("train: images\nnames: [a]\npath: [a]\n", 3, "must be a folder")]
+#[case::keypoints("train: images\nnames: [a]\nkpt_shape: 17\n", 3, "`kpt_shape:` must be")]
 #[case::syntax("names: [a]\ntrain: images\n: : {\n", 3, "not YAML")]
 fn what_is_wrong_is_named_with_its_line(#[case] yaml: &str, #[case] line: usize, #[case] says: &str) {
     let error = read_in(&folder(&FILES, yaml)).unwrap_err();

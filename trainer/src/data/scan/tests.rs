@@ -214,6 +214,89 @@ fn the_fingerprint_follows_what_is_trained_on_and_not_names() {
 }
 
 #[test]
+fn the_fingerprint_notices_an_image_that_is_gone_new_changed_or_on_the_other_side() {
+    let dir = flat(10);
+    let print = |options: &DataOptions| ready(&dir, options).fingerprint;
+    let plain = DataOptions::default();
+    let mut seen = vec![print(&plain)];
+    let mut another = |print: String| {
+        assert!(!seen.contains(&print), "change {} was not noticed", seen.len());
+        seen.push(print);
+    };
+    // An image without boxes counts too: the model learns from it that there is nothing.
+    write(dir.path(), "004.txt", "");
+    another(print(&plain));
+    fs::rename(dir.path().join("004.png"), dir.path().join("004.gone")).unwrap();
+    another(print(&plain));
+    fs::rename(dir.path().join("007.png"), dir.path().join("007.gone")).unwrap();
+    another(print(&plain));
+    write_picture(dir.path(), "new.png", 99);
+    write(dir.path(), "new.txt", "0 0.5 0.5 0.5 0.5");
+    another(print(&plain));
+    write_picture(dir.path(), "new.png", 100);
+    another(print(&plain));
+    write(dir.path(), "classes.txt", "screw\nnut\n");
+    another(print(&plain));
+    another(print(&DataOptions { val_share: 0.7, ..plain.clone() }));
+}
+
+#[test]
+fn a_second_scan_decodes_nothing_and_finds_the_same() {
+    let (dir, memory) = (flat(12), tempfile::tempdir().unwrap());
+    let options = DataOptions { memory_dir: Some(memory.path().to_owned()), ..DataOptions::default() };
+    let first = ready(&dir, &options);
+    assert_eq!(first.report.remembered, 0);
+    // The images of this test are too young to be remembered: the wait is for a condition, their age.
+    let (deadline, mut second) = (std::time::Instant::now() + std::time::Duration::from_secs(60), ready(&dir, &options));
+    while second.report.remembered < 12 {
+        assert!(std::time::Instant::now() < deadline, "{:?}", second.report);
+        second = ready(&dir, &options);
+    }
+    assert_eq!((second.fingerprint, second.train, second.val), (first.fingerprint, first.train, first.val));
+    let sample = &ready(&dir, &DataOptions::default()).train[0];
+    assert_eq!((sample.width, sample.height), (48, 32));
+}
+
+#[test]
+fn a_description_can_be_named_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    for (number, name) in ["train/a", "train/b", "val/c"].into_iter().enumerate() {
+        write_picture(dir.path(), &format!("images/{name}.png"), number as u64);
+        write(dir.path(), &format!("labels/{name}.txt"), "0 0.5 0.5 0.5 0.5 0.1 0.1 2");
+    }
+    write(dir.path(), "bolts.yaml", "train: images/train\nval: images/val\nnames: [bolt]\nkpt_shape: [1, 3]\n");
+    let Scan::Ready(dataset) = scan(&dir.path().join("bolts.yaml"), &DataOptions::default()).unwrap() else { panic!("labelled") };
+    assert_eq!((names(&dataset.train), names(&dataset.val)), (vec!["a.png", "b.png"], vec!["c.png"]));
+    assert!(scan(&dir.path().join("images/train/a.png"), &DataOptions::default()).unwrap_err().to_string().contains("name a folder"));
+}
+
+#[test]
+fn coco_parts_of_one_side_are_put_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let json = |images: &[&str], category: &str| {
+        let images: Vec<String> =
+            images.iter().enumerate().map(|(id, name)| format!(r#"{{"id": {id}, "file_name": "{name}.png"}}"#)).collect();
+        format!(
+            r#"{{"images": [{}], "annotations": [{{"id": 1, "image_id": 0, "category_id": 1, "bbox": [0, 0, 24, 16]}}],
+            "categories": [{{"id": 1, "name": "{category}"}}]}}"#,
+            images.join(",")
+        )
+    };
+    for (number, name) in ["train2017/a", "train2017/b", "val2017/c"].into_iter().enumerate() {
+        write_picture(dir.path(), &format!("{name}.png"), number as u64);
+    }
+    write(dir.path(), "annotations/instances_train2017.json", json(&["a", "b"], "nut"));
+    write(dir.path(), "annotations/instances_val2017.json", json(&["c"], "nut"));
+    let dataset = ready(&dir, &DataOptions::default());
+    assert_eq!((names(&dataset.train), names(&dataset.val)), (vec!["a.png", "b.png"], vec!["c.png"]));
+    // A second file for the same folder, with another class on the same image.
+    write(dir.path(), "annotations/instances_train_more.json", json(&["train2017/a"], "bolt"));
+    let dataset = ready(&dir, &DataOptions::default());
+    assert_eq!((dataset.classes.as_slice(), dataset.train.len()), (["nut".to_owned(), "bolt".to_owned()].as_slice(), 2));
+    assert_eq!(dataset.train[0].objects.iter().map(|object| object.class).collect::<Vec<_>>(), [0, 1]);
+}
+
+#[test]
 fn without_class_names_the_rows_tell_how_many() {
     let dir = flat(8);
     fs::remove_file(dir.path().join("classes.txt")).unwrap();

@@ -1,0 +1,67 @@
+//! What can be typed: no command trains, as a scheduled job does; the others are for people.
+
+pub mod eval;
+pub mod inspect;
+
+use std::{io::Write, process::ExitCode, sync::atomic::AtomicBool};
+
+use clap::{Parser, Subcommand};
+use edgeloop_service::logs::LogArgs;
+
+use crate::{run, settings::Settings};
+
+/// Trains a better detector from a folder of images and publishes it for the inferer.
+#[derive(Debug, Parser)]
+#[command(name = "edgeloop-trainer", version, about, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to do instead of training.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Of a training.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// Anything but training.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Looks through the images and labels: counts, sizes, broken rows, duplicates, imbalance.
+    Inspect(Box<inspect::Inspect>),
+    /// Says how good a model is on the val images: a table, what is taken for what, precision against recall.
+    Eval(Box<eval::Eval>),
+}
+
+/// Prints what was asked for. Whoever reads it may have seen enough (`| head`): that is no failure.
+pub(crate) fn print(text: &str) -> std::io::Result<()> {
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+impl Cli {
+    fn settings(&self) -> &Settings {
+        match &self.command {
+            None => &self.settings,
+            Some(Command::Inspect(inspect)) => &inspect.settings,
+            Some(Command::Eval(eval)) => &eval.settings,
+        }
+    }
+
+    /// How to log.
+    pub fn logs(&self) -> &LogArgs {
+        &self.settings().logs
+    }
+
+    /// Does it.
+    ///
+    /// # Errors
+    /// With the exit code that the process must end with.
+    pub fn run(&self, stop: &AtomicBool) -> anyhow::Result<ExitCode> {
+        match &self.command {
+            None => Ok(run::run(&self.settings, stop)?.exit_code()),
+            Some(Command::Inspect(inspect)) => inspect.run(),
+            Some(Command::Eval(eval)) => eval.run(),
+        }
+    }
+}
