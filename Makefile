@@ -54,6 +54,10 @@ bench-train: build ## training beside ultralytics: images/s, memory, first step;
 	$(TARGET)/draw-counter target/bench/counter
 	$$(scripts/yardstick) bench/train/bench.py $(TARGET)/edgeloop-trainer target/bench/counter/data.yaml target/bench/train.json
 
+.PHONY: bench-memory
+bench-memory: setup ## memory of a training on 500 and on 50,000 images; target/bench/memory.json
+	cargo run --release --locked -p edgeloop-trainer --example memory -- --out target/bench/memory.json
+
 .PHONY: bench-beside
 bench-beside: build ## one training beside a saturated inferer; target/bench/beside.json
 	$(TARGET)/draw-counter target/bench/few --images 60
@@ -67,3 +71,7 @@ forgetting: setup ## a new class in new images alone: kept by replay, refused by
 .PHONY: licences
 licences: ## licences, bans and sources of every dependency
 	scripts/tool cargo-deny --locked check --hide-inclusion-graph bans licenses sources
+
+.PHONY: fuzz
+fuzz: setup ## the readers of other people's files, each fuzzed for a minute (FUZZ_SECONDS)
+	scripts/fuzz
