@@ -57,6 +57,7 @@ bench-train: build ## training beside ultralytics: images/s, memory, first step;
 .PHONY: bench-memory
 bench-memory: setup ## memory of a training on 500 and on 50,000 images; target/bench/memory.json
 	cargo run --release --locked -p edgeloop-trainer --example memory -- --out target/bench/memory.json
+
 .PHONY: bench-accuracy
 bench-accuracy: build ## the same start, images and judge for us and ultralytics: mAP50-95 by seed (an hour on two cores)
 	$(TARGET)/draw-counter target/bench/counter
