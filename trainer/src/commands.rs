@@ -1,6 +1,7 @@
 //! What can be typed: no command trains, as a scheduled job does; the others are for people.
 
 pub mod eval;
+pub mod import;
 pub mod inspect;
 
 use std::{io::Write, process::ExitCode, sync::atomic::AtomicBool};
@@ -29,6 +30,8 @@ pub enum Command {
     Inspect(Box<inspect::Inspect>),
     /// Says how good a model is on the val images: a table, what is taken for what, precision against recall.
     Eval(Box<eval::Eval>),
+    /// Looks at weights of one's own, says what they are, and writes them as ours.
+    Import(Box<import::Import>),
 }
 
 /// Prints what was asked for. Whoever reads it may have seen enough (`| head`): that is no failure.
@@ -40,17 +43,14 @@ pub(crate) fn print(text: &str) -> std::io::Result<()> {
 }
 
 impl Cli {
-    fn settings(&self) -> &Settings {
-        match &self.command {
-            None => &self.settings,
-            Some(Command::Inspect(inspect)) => &inspect.settings,
-            Some(Command::Eval(eval)) => &eval.settings,
-        }
-    }
-
     /// How to log.
     pub fn logs(&self) -> &LogArgs {
-        &self.settings().logs
+        match &self.command {
+            None => &self.settings.logs,
+            Some(Command::Inspect(inspect)) => &inspect.settings.logs,
+            Some(Command::Eval(eval)) => &eval.settings.logs,
+            Some(Command::Import(import)) => &import.logs,
+        }
     }
 
     /// Does it.
@@ -62,6 +62,23 @@ impl Cli {
             None => Ok(run::run(&self.settings, stop)?.exit_code()),
             Some(Command::Inspect(inspect)) => inspect.run(),
             Some(Command::Eval(eval)) => eval.run(),
+            Some(Command::Import(import)) => import.run(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn without_a_command_it_trains() {
+        let parse = |line: &[&str]| Cli::try_parse_from(["edgeloop-trainer"].iter().chain(line));
+        assert!(parse(&[]).unwrap().command.is_none());
+        assert_eq!(parse(&["--epochs", "3"]).unwrap().settings.epochs, 3);
+        let cli = parse(&["import", "mine.pt", "--classes", "bolt,nut"]).unwrap();
+        assert!(matches!(cli.command, Some(Command::Import(import)) if import.file.ends_with("mine.pt")));
+        assert!(parse(&["--epochs", "3", "import", "mine.pt"]).is_err(), "settings of a training mean nothing there");
     }
 }

@@ -204,6 +204,15 @@ fn modules_that_contain_themselves_or_nest_too_deeply_are_refused() {
     assert!(refused_pickle(deep).contains("modules inside modules"));
 }
 
+/// One class again and again, its name of this length taken from the memo each time.
+fn stack_globals(len: usize) -> Vec<u8> {
+    let module = format!("{:x<len$}", "torch.nn.");
+    let mut pickle = Pickle::new().text(&module).raw(b"q\0").text(&"a".repeat(len)).raw(b"q\x01").0;
+    pickle[1] = 4;
+    pickle.extend(b"h\0h\x01\x93".repeat(300_000));
+    pickle
+}
+
 #[test]
 fn nesting_and_repetition_end_at_the_steps() {
     for (what, pickle) in [
@@ -221,6 +230,8 @@ fn nesting_and_repetition_end_at_the_steps() {
             }),
         ),
         ("objects", b"ctorch.nn\nModule\nq\0".iter().copied().chain(b"h\0)\x81".repeat(300_000)).collect()),
+        ("a class of a long name", stack_globals(60_000)),
+        ("a class of a short name", stack_globals(128)),
         ("classes", b"ctorch.nn\nModule\n".repeat(500_000)),
     ] {
         let words = refused_pickle([&pickle[..], b"."].concat());

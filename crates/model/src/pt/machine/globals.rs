@@ -48,6 +48,10 @@ const NAMES: [(&str, &[&str]); 3] = [
     ("__builtin__", &["bool", "dict", "float", "int", "list", "long", "object", "str", "tuple", "unicode"]),
 ];
 
+/// Bytes of a module's or a class's name. Names can be used again by their number in the memo: long ones would be memory for
+/// three bytes of pickle.
+const MAX_NAME: usize = 128;
+
 /// What `module.name` stands for.
 ///
 /// # Errors
@@ -56,7 +60,11 @@ pub(super) fn resolve(module: &str, name: &str) -> Result<Value, PtError> {
     let listed = |list: &[(&str, &[&str])]| list.iter().any(|(listed, names)| *listed == module && names.contains(&name));
     let refuse = || PtError::Foreign(shorten(&format!("{module}.{name}")));
     // `getattr` by another door: a dotted name reaches into what it names.
-    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+    if name.is_empty()
+        || name.len() > MAX_NAME
+        || module.len() > MAX_NAME
+        || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    {
         return Err(refuse());
     }
     let known = match (module, name) {
