@@ -34,20 +34,20 @@ pub struct Init {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The file cannot be read.
-    #[error("cannot read the weights {}: {source}", path.display())]
+    #[error("cannot read the weights {}: {why}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        why: io::Error,
     },
     /// The file is not usable.
-    #[error("the weights {} are not usable: {source}", path.display())]
+    #[error("the weights {} are not usable: {why}", path.display())]
     Import {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: ImportError,
+        why: ImportError,
     },
     /// Names that cannot be those of its classes.
     #[error("the class names for {} are not usable: {why}", path.display())]
@@ -91,8 +91,8 @@ impl Brought {
     /// # Errors
     /// See [`StartError`].
     pub fn read(path: &Path, given: Option<&str>) -> Result<Self, StartError> {
-        let bytes = read_bounded(path).map_err(|source| StartError::Read { path: path.to_owned(), source })?;
-        let imported = import::import(&bytes).map_err(|source| StartError::Import { path: path.to_owned(), source })?;
+        let bytes = read_bounded(path).map_err(|why| StartError::Read { path: path.to_owned(), why })?;
+        let imported = import::import(&bytes).map_err(|why| StartError::Import { path: path.to_owned(), why })?;
         let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         drop(bytes);
         let classes = imported.network.classes;
