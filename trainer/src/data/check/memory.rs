@@ -22,7 +22,7 @@ const DIGEST: usize = 32;
 /// More images than any scan takes: 120 MB.
 const MAX_RECORDS: usize = 1_000_000;
 
-/// A file changed within this time may change again within the same tick of its clock (2 s on FAT): it is not remembered.
+/// A file changed within this time before a scan may change again within the same tick of its clock (2 s on FAT): it is not remembered.
 const SETTLED: Duration = Duration::from_secs(2);
 
 /// What tells that a file is still the one that was read. The time of the inode's change is set by the system alone: a tool
@@ -48,8 +48,8 @@ impl Stamp {
         })
     }
 
-    fn settled(&self, now: i64, within: Duration) -> bool {
-        let border = now.saturating_sub(i64::try_from(within.as_nanos()).unwrap_or(i64::MAX));
+    fn settled(&self, began: i64, within: Duration) -> bool {
+        let border = began.saturating_sub(i64::try_from(within.as_nanos()).unwrap_or(i64::MAX));
         self.modified <= border && self.changed <= border
     }
 }
@@ -59,12 +59,14 @@ pub struct Memory {
     file: Option<PathBuf>,
     records: HashMap<[u8; 16], (Stamp, Checked)>,
     settled: Duration,
+    /// When this scan began, in nanoseconds since 1970: images are read after it.
+    began: i64,
 }
 
 impl Memory {
     /// Remembers nothing and writes nothing.
     pub fn none() -> Self {
-        Self { file: None, records: HashMap::new(), settled: SETTLED }
+        Self { file: None, records: HashMap::new(), settled: SETTLED, began: now() }
     }
 
     /// What the last scan of `images_dir` left in the folder `dir`: a file for each folder of images.
@@ -80,7 +82,7 @@ impl Memory {
                 HashMap::new()
             }
         };
-        Self { file: Some(file), records, settled: SETTLED }
+        Self { file: Some(file), records, settled: SETTLED, began: now() }
     }
 
     #[cfg(test)]
@@ -110,9 +112,7 @@ impl Memory {
     }
 
     fn write(&self, file: &Path) -> io::Result<()> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
-        let records = self.records.iter().filter(|(_, (stamp, _))| stamp.settled(now, self.settled)).take(MAX_RECORDS);
+        let records = self.records.iter().filter(|(_, (stamp, _))| stamp.settled(self.began, self.settled)).take(MAX_RECORDS);
         let mut bytes = Vec::with_capacity(MAGIC.len() + self.records.len().min(MAX_RECORDS) * RECORD + DIGEST);
         bytes.extend(MAGIC);
         for (key, (stamp, checked)) in records {
@@ -135,6 +135,11 @@ impl Memory {
         drop(out);
         fs::rename(staged, file)
     }
+}
+
+fn now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
 }
 
 fn key(path: &Path) -> [u8; 16] {
