@@ -73,6 +73,10 @@ bench-beside: build ## one training beside a saturated inferer; target/bench/bes
 forgetting: setup ## a new class in new images alone: kept by replay, refused by the gate without (a minute; not part of test)
 	OMP_WAIT_POLICY=PASSIVE cargo test --release --locked -p edgeloop-trainer --test forgetting -- --ignored --nocapture
 
+.PHONY: kill-train
+kill-train: setup ## kill -9 a training at twenty random moments (KILLS=n); `make test` does five
+	OMP_WAIT_POLICY=PASSIVE KILLS=$(or $(KILLS),20) cargo test --release --locked -p edgeloop-trainer --test process kill -- --nocapture
+
 .PHONY: licences
 licences: ## licences, bans and sources of every dependency
 	scripts/tool cargo-deny --locked check --hide-inclusion-graph bans licenses sources

@@ -17,6 +17,7 @@ use clap::Args;
 use edgeloop_service::exit::{BAD_INPUT, WithExitCode};
 use edgeloop_service::logs::{LogArgs, LogFormat};
 use edgeloop_service::shutdown;
+use edgeloop_store::Store;
 
 use crate::children::{Child, Spec, find};
 use crate::schedule::Schedule;
@@ -195,7 +196,10 @@ impl Up {
             match self.events.recv_timeout(TICK) {
                 Ok(("agent", status)) => self.agent.ended(status)?,
                 Ok(("inferer", status)) => self.inferer.ended(status)?,
-                Ok((_, status)) => self.training.ended(status),
+                Ok((_, status)) => {
+                    let outcome = Store::open(&self.state.model_dir).and_then(|store| store.training_status()).ok().flatten();
+                    self.training.ended(status, outcome.and_then(|status| status.last_outcome));
+                }
                 Err(_) => {}
             }
         }

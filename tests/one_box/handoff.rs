@@ -22,6 +22,8 @@ pub fn train(images: &Path, models: &Path) -> Output {
             ("IMGSZ", "96"),
             ("GATE_MIN_MAP50", "0"),
             ("GATE_MAX_DROP", "1"),
+            // The second time nothing is new.
+            ("FORCE", "true"),
         ],
     )
 }

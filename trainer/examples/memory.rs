@@ -176,7 +176,8 @@ fn train(args: &Args, dir: &Path) -> anyhow::Result<Value> {
         workers: settings.resources.workers(),
         cache_mb: settings.resources.cache_mb(),
         checkpoint: None,
-        stop: &stop,
+        budget: None,
+        stop: &|| stop.load(Ordering::Relaxed),
     };
     let mut counter = Counter { steps: 0, most: args.steps, stop: &stop, before_judging: None };
     let began = Instant::now();

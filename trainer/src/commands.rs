@@ -11,9 +11,15 @@ use edgeloop_service::logs::LogArgs;
 
 use crate::{run, settings::Settings};
 
+/// What `--help` ends with.
+const EXIT_CODES: &str = "\
+Exit codes: 0 promoted, rejected, waiting for labels, nothing new, quiet hours (training_status.json says which: last_outcome.result);
+1 failed, or diverged twice; 2 bad images or settings, or no room on the disk: somebody has to change something; 75 another trainer has
+the lock; 143 stopped after a checkpoint: the next run goes on from there.";
+
 /// Trains a better detector from a folder of images and publishes it for the inferer.
 #[derive(Debug, Parser)]
-#[command(name = "edgeloop-trainer", version, about, args_conflicts_with_subcommands = true)]
+#[command(name = "edgeloop-trainer", version, about, args_conflicts_with_subcommands = true, after_long_help = EXIT_CODES)]
 pub struct Cli {
     /// What to do instead of training.
     #[command(subcommand)]

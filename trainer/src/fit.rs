@@ -2,8 +2,10 @@
 //!
 //! All numbers are a function of the settings, the seed, the data and the number of threads: batches come from (seed, epoch,
 //! image), the network's start from the seed, and which epochs are judged from counts, never from a clock. So a run that was
-//! stopped and went on from its checkpoint ends with the weights of one that was not stopped.
+//! stopped and went on from its checkpoint ends with the weights of one that was not stopped. Only a time budget brings the
+//! clock in, and only where the time is too short for all that was asked.
 
+pub mod budget;
 pub mod checkpoint;
 pub mod ema;
 pub mod optimiser;
@@ -13,13 +15,10 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, atomic::AtomicBool},
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use edgeloop_model::{Network, Weights};
-use edgeloop_store::EpochLog;
+use edgeloop_store::{EpochLog, LowerRate};
 use serde::{Deserialize, Serialize};
 use tch::{Device, TchError};
 
@@ -27,7 +26,7 @@ pub use session::{predictor, to_input};
 
 use crate::{
     data::{Augment, DataError, Dataset},
-    fit::{checkpoint::CheckpointError, optimiser::Rule},
+    fit::{budget::Budget, checkpoint::CheckpointError, optimiser::Rule},
     judge::JudgeError,
     loss::Loss,
     net::NetError,
@@ -82,10 +81,23 @@ pub struct Job<'a> {
     pub workers: usize,
     /// Memory for decoded pictures, MiB.
     pub cache_mb: usize,
-    /// Folder of the checkpoint, and what tells this run from others in it.
-    pub checkpoint: Option<(PathBuf, String)>,
-    /// Set from outside: save and stop.
-    pub stop: &'a AtomicBool,
+    /// Where it can be gone on from.
+    pub checkpoint: Option<Keep>,
+    /// The time that it has; as long as it takes where there is none.
+    pub budget: Option<Budget>,
+    /// Asked after every batch: save and stop?
+    pub stop: &'a dyn Fn() -> bool,
+}
+
+/// Where checkpoints go, and when.
+#[derive(Debug, Clone)]
+pub struct Keep {
+    /// The folder.
+    pub dir: PathBuf,
+    /// What tells this run from others in it.
+    pub run: String,
+    /// How often, besides after every epoch.
+    pub every: Duration,
 }
 
 /// Told what happens, in the thread that trains: be quick.
@@ -96,6 +108,8 @@ pub trait Observer {
     fn batch(&mut self, at: &BatchDone);
     /// An epoch's batches are done and it is going to be judged.
     fn judging(&mut self) {}
+    /// The run diverged and goes back; `started` follows.
+    fn retrying(&mut self, _retry: &LowerRate) {}
     /// An epoch is done. An error ends the run: the training lock is gone, for one.
     ///
     /// # Errors
@@ -123,6 +137,8 @@ pub struct Plan {
 pub struct BatchDone {
     /// The epoch, from 1.
     pub epoch: u32,
+    /// Epochs of the run; with a time budget, those that fit into it.
+    pub epochs: u32,
     /// Batches of it that are done.
     pub batch: u64,
     /// Mean losses of the epoch so far: box, class, DFL.
@@ -138,7 +154,7 @@ pub struct BatchDone {
 pub enum Fitted {
     /// With weights to judge and publish.
     Done(Box<Done>),
-    /// By the stop flag; a checkpoint is there, if there is a folder for it.
+    /// As it was asked to; a checkpoint is there, if there is a folder for it.
     Stopped {
         /// Epochs finished.
         epochs_done: u32,
@@ -158,6 +174,8 @@ pub struct Done {
     pub seconds: f64,
     /// Images per second over all epochs, without judging.
     pub images_per_s: f64,
+    /// The second try, if the first diverged.
+    pub retry: Option<LowerRate>,
 }
 
 /// A run that ended without weights.
@@ -207,7 +225,7 @@ pub fn fit(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Fitted, FitErro
 /// Every how many epochs to judge. A judged image costs about 0.4 of a trained one (forward only, though in f32): as often as
 /// that stays within a tenth of the training. Counts, not clocks, so that a run is repeatable.
 pub fn judge_every(train: usize, val: usize) -> u32 {
-    let share = 0.4 * val as f64 / train.max(1) as f64;
+    let share = session::JUDGED_IMAGE * val as f64 / train.max(1) as f64;
     // 0.13: a split of 80 and 20 is a tenth exactly and counts as cheap, also where the hash gave val a few more.
     ((share / 0.13).ceil() as u32).max(1)
 }

@@ -17,6 +17,12 @@ fn check_images(imgsz: u32) -> usize {
     (BYTES / (3 * 4 * (imgsz as usize).pow(2))).clamp(1, 4)
 }
 
+/// Bytes of the check file, about: the images, and outputs of a hundred classes for a box in 8, 16 and 32 pixels each.
+pub fn check_bytes(imgsz: u32) -> u64 {
+    let pixels = u64::from(imgsz).pow(2);
+    check_images(imgsz) as u64 * 4 * (3 * pixels + 104 * (pixels / 64 + pixels / 256 + pixels / 1024))
+}
+
 /// The judge's report as the store keeps it.
 pub fn metrics(report: &MapReport, classes: &[String]) -> Metrics {
     let per_class = report.per_class.iter().zip(classes).map(|(class, name)| ClassMetrics {

@@ -105,7 +105,7 @@ impl Seen {
 }
 
 /// What an image is known by.
-fn image(sample: &Sample, names: &[String]) -> u64 {
+pub fn image(sample: &Sample, names: &[String]) -> u64 {
     let mut objects: Vec<Vec<u8>> = sample
         .objects
         .iter()

@@ -6,7 +6,7 @@ use std::{
 };
 
 use chrono::Utc;
-use edgeloop_store::{EpochLog, Outcome, OutcomeKind, Phase, Store, TrainLock, TrainingStatus, Version};
+use edgeloop_store::{EpochLog, LowerRate, Outcome, OutcomeKind, Phase, Store, TrainLock, TrainingStatus, Version};
 use serde_json::{Value, json};
 
 use crate::fit::{BatchDone, Observer, Plan, progress::Progress};
@@ -27,6 +27,7 @@ pub struct Reporter<'a> {
     written: Instant,
     /// A batch is done.
     stepping: bool,
+    unwritten: bool,
 }
 
 impl<'a> Reporter<'a> {
@@ -43,10 +44,20 @@ impl<'a> Reporter<'a> {
             epochs: 0,
             eta_s: None,
             epochs_log: Vec::new(),
+            retry: None,
             val_sample: Vec::new(),
             last_outcome,
         };
-        let mut this = Self { store, lock, progress: Progress::auto(), status, plan: None, written: Instant::now(), stepping: false };
+        let mut this = Self {
+            store,
+            lock,
+            progress: Progress::auto(),
+            status,
+            plan: None,
+            written: Instant::now(),
+            stepping: false,
+            unwritten: false,
+        };
         this.write();
         this
     }
@@ -85,8 +96,13 @@ impl<'a> Reporter<'a> {
     fn write(&mut self) {
         self.written = Instant::now();
         self.status.updated_at = Utc::now();
-        if let Err(error) = self.store.write_training_status(&self.status) {
-            tracing::warn!("the training status cannot be written: {error}");
+        match self.store.write_training_status(&self.status) {
+            Ok(()) => self.unwritten = false,
+            // Said once: a full disk would otherwise fill the log, every two seconds.
+            Err(error) if !std::mem::replace(&mut self.unwritten, true) => {
+                tracing::warn!("the training status cannot be written: {error}");
+            }
+            Err(_) => {}
         }
     }
 }
@@ -107,10 +123,20 @@ impl Observer for Reporter<'_> {
         }
         self.status.phase = Phase::Training;
         self.status.epoch = at.epoch;
+        self.status.epochs = at.epochs;
         self.status.eta_s = Some(at.eta_s);
         if self.written.elapsed() >= STATUS_EVERY {
             self.write();
         }
+    }
+
+    fn retrying(&mut self, retry: &LowerRate) {
+        let LowerRate { epoch, batch, lr0_before, lr0 } = *retry;
+        self.status.retry = Some(*retry);
+        self.say(
+            &format!("diverged in epoch {epoch} at a rate of {lr0_before}: one more try at {lr0}"),
+            &json!({"event": "retry", "epoch": epoch, "batch": batch, "lr0_before": lr0_before, "lr0": lr0}),
+        );
     }
 
     fn judging(&mut self) {

@@ -16,6 +16,7 @@ use crate::{
     machine,
     replay::Replay,
     start::Init,
+    unattended::Unattended,
 };
 
 /// Trains a better detector from a folder of images and publishes it for the inferer.
@@ -76,6 +77,9 @@ pub struct Settings {
     /// What it may keep on disk.
     #[command(flatten)]
     pub keep: Keep,
+    /// What it does on its own.
+    #[command(flatten)]
+    pub unattended: Unattended,
     /// Logs.
     #[command(flatten)]
     pub logs: LogArgs,
@@ -262,6 +266,7 @@ impl Settings {
         }
         self.gate.check()?;
         self.replay.check()?;
+        self.unattended.check()?;
         self.augment().problem().map_or(Ok(()), Err)
     }
 

@@ -58,6 +58,8 @@ impl Training<'_> {
             ("SCALE", args.scale.clone()),
             ("SEED", args.seed.to_string()),
             ("SHARE_CORES", self.beside_traffic.to_string()),
+            // The second training has the images of the first, and with some flags its settings too.
+            ("FORCE", "true".to_owned()),
             // One JSON line an epoch into the log; the bar below is the demo's own.
             ("LOG_FORMAT", "json".to_owned()),
         ];

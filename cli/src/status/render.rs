@@ -1,7 +1,7 @@
 use std::fmt::Write;
 
 use chrono::{DateTime, Local, TimeDelta, Utc};
-use edgeloop_store::{OutcomeKind, Phase, TrainingStatus};
+use edgeloop_store::{Phase, TrainingStatus};
 
 use super::Report;
 use crate::up::{ChildState, Gateway, UpState};
@@ -84,7 +84,13 @@ fn in_progress(status: &TrainingStatus, running: bool) -> Option<String> {
             }
         },
         Phase::Scanning | Phase::Judging | Phase::Exporting | Phase::Publishing => name(status.phase).to_owned(),
-        Phase::Idle | Phase::Done | Phase::Failed | Phase::Stopped | Phase::WaitingForLabels => return None,
+        Phase::Idle | Phase::Done | Phase::Failed | Phase::Stopped | Phase::WaitingForLabels | Phase::NothingNew | Phase::QuietHours => {
+            return None;
+        }
+    };
+    let what = match &status.retry {
+        Some(retry) => format!("{what} (second try at a lower rate: it diverged in epoch {})", retry.epoch),
+        None => what,
     };
     let alive = running && std::path::Path::new("/proc").join(status.pid.to_string()).exists();
     alive.then(|| format!("running: {what}"))
@@ -93,15 +99,10 @@ fn in_progress(status: &TrainingStatus, running: bool) -> Option<String> {
 fn outcome(status: &TrainingStatus, now: DateTime<Utc>) -> Option<String> {
     let last = status.last_outcome.as_ref()?;
     let version = last.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
-    let word = match last.result {
-        OutcomeKind::Promoted => "promoted",
-        OutcomeKind::Rejected => "rejected",
-        OutcomeKind::WaitingForLabels => "waiting for labels",
-        OutcomeKind::Failed => "failed",
-        OutcomeKind::Stopped => "stopped",
-    };
-    // The trainer's sentence may begin with the same word.
-    let rest = last.message.strip_prefix(word).map_or(last.message.as_str(), |rest| rest.trim_start_matches([':', ';', ' ']));
+    let word = last.result.to_string();
+    // The trainer's sentence may begin with the same word, or with its name in the file.
+    let begins = [word.clone(), word.replace(' ', "_")].iter().find_map(|word| last.message.strip_prefix(word.as_str()));
+    let rest = begins.map_or(last.message.as_str(), |rest| rest.trim_start_matches([':', ';', ' ']));
     let message = if rest.is_empty() { String::new() } else { format!(": {rest}") };
     Some(format!("{word}{version} {}{message}", ago(last.at, now)))
 }
@@ -118,6 +119,8 @@ fn name(phase: Phase) -> &'static str {
         Phase::Failed => "failed",
         Phase::Stopped => "stopped",
         Phase::WaitingForLabels => "waiting for labels",
+        Phase::NothingNew => "nothing new",
+        Phase::QuietHours => "quiet hours",
     }
 }
 
@@ -289,6 +292,33 @@ next run  not scheduled: `edgeloop up` is not running
         );
         report.training = Some(trained("exporting", std::process::id()));
         assert!(training(&report, at(NOW)).starts_with("running: exporting; "));
+    }
+
+    #[rstest]
+    #[case(
+        "nothing_new",
+        "nothing_new: images are those of the last attempt",
+        "nothing new 80 min ago: images are those of the last attempt"
+    )]
+    #[case(
+        "quiet_hours",
+        "quiet_hours: it is within QUIET_HOURS (22:00-06:00)",
+        "quiet hours 80 min ago: it is within QUIET_HOURS (22:00-06:00)"
+    )]
+    #[case("stopped", "stopped; the next run goes on from here", "stopped 80 min ago: the next run goes on from here")]
+    fn a_run_that_trained_nothing_says_why(#[case] result: &str, #[case] message: &str, #[case] shown: &str) {
+        let mut status = trained(result, 0);
+        status.last_outcome = serde_json::from_value(json!({"at": "2026-11-21T12:00:00Z", "result": result, "message": message})).unwrap();
+        let report = Report { running: true, training: Some(status), ..Report::default() };
+        assert_eq!(training(&report, at(NOW)), shown);
+    }
+
+    #[test]
+    fn a_second_try_is_shown_as_one() {
+        let mut status = trained("training", std::process::id());
+        status.retry = serde_json::from_value(json!({"epoch": 2, "batch": 7, "lr0_before": 0.1, "lr0": 0.01})).unwrap();
+        let report = Report { running: true, training: Some(status), ..Report::default() };
+        assert!(training(&report, at(NOW)).contains("second try at a lower rate: it diverged in epoch 2"));
     }
 
     #[test]

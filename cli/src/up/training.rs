@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Local, TimeDelta, Utc};
 use edgeloop_service::exit;
+use edgeloop_store::Outcome;
 
 use super::Ended;
 use super::state::{ChildState, ChildView, Gateway};
@@ -108,13 +109,16 @@ impl Training {
         Ok(())
     }
 
-    pub(super) fn ended(&mut self, status: ExitStatus) {
+    /// `outcome`: what the trainer's status file says about it.
+    pub(super) fn ended(&mut self, status: ExitStatus, outcome: Option<Outcome>) {
         self.child = None;
         let took = Utc::now().signed_duration_since(self.since).max(TimeDelta::zero());
         let (took_s, next) = (took.num_seconds(), self.plan.next.map(|next| next.to_rfc3339()));
+        let said = outcome.filter(|outcome| outcome.at >= self.since).map(|outcome| outcome.message);
         // Nothing of this ends the loop: the model in service serves on, and the next run may find better images.
         match status.code().and_then(|code| u8::try_from(code).ok()) {
-            Some(0) => tracing::info!(took_s, next, "training ended"),
+            Some(0) => tracing::info!(took_s, next, outcome = said, "training ended"),
+            Some(exit::TERMINATED) => tracing::info!(took_s, next, outcome = said, "training stopped; the next one goes on from there"),
             Some(exit::TEMPORARY) => tracing::warn!(next, "another trainer is at work on this store: nothing was trained"),
             Some(exit::BAD_INPUT) => tracing::error!(next, "the trainer refuses the images or settings (see its log above)"),
             _ => tracing::error!(%status, took_s, next, "training failed (see its log above)"),

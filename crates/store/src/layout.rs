@@ -73,6 +73,10 @@ impl Layout {
         self.root.join("seen")
     }
 
+    pub(crate) fn last_attempt(&self) -> PathBuf {
+        self.root.join("last_attempt.json")
+    }
+
     /// A new version before `publish.lock`: its name is taken by making this folder. The trainer's fencing number keeps one
     /// that wakes up late from sweeping what a later one has staged.
     pub(crate) fn stage(&self, version: &Version, train_fence: u64) -> PathBuf {
@@ -94,6 +98,7 @@ impl Layout {
 }
 
 pub(crate) const POINTER: &str = "latest_metadata.json";
+pub(crate) const STAGED_ATTEMPT: &str = "attempt.tmp";
 pub(crate) const PLAN: &str = "plan.json";
 const STAGE: &str = "version-";
 const COMMIT: &str = "commit-";

@@ -11,6 +11,7 @@
 //!
 //! The reasons are in `docs/decisions/store-*.md`.
 
+mod attempt;
 mod beside;
 mod clock;
 mod commit;
@@ -34,6 +35,7 @@ mod status;
 mod verdict;
 mod version;
 
+pub use attempt::{Attempt, Ended};
 pub use beside::Beside;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use draft::Draft;
@@ -48,7 +50,7 @@ pub use owner::Owner;
 pub use pointer::Pointer;
 pub use prune::{PruneReport, Retention};
 pub use read::Survey;
-pub use status::{EpochLog, Outcome, OutcomeKind, Phase, TrainingStatus};
+pub use status::{EpochLog, LowerRate, Outcome, OutcomeKind, Phase, TrainingStatus};
 pub use verdict::{ComparedFigure, Comparison, Decision, Forced, RivalRole, Verdict};
 pub use version::Version;
 

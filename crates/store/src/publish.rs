@@ -38,7 +38,10 @@ impl Store {
     fn publish_locked(&self, lock: &TrainLock, draft: Draft, verdict: Verdict) -> Result<Metadata, StoreError> {
         let created = self.options.clock.utc();
         let stage = self.take_name(created, lock.fence())?;
-        let entries = stage.write(&draft, verdict.promotes())?;
+        let entries = stage.write(&draft, verdict.promotes()).inspect_err(|_| {
+            // On a full disk what is left of it would be in the way of everything else until the next training.
+            let _ = files::remove_dir(&stage.folder);
+        })?;
 
         let commit = Commit::begin(self, &lock.owner)?;
         lock.held.check()?;

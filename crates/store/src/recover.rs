@@ -34,7 +34,7 @@ impl Store {
             if layout::stage_fence(&name).is_some_and(|number| number < fence) {
                 tracing::info!(left = name, "removing a version that was never published");
                 files::remove_dir(&path)?;
-            } else if name.starts_with("status-") && name.ends_with(".tmp") {
+            } else if (name.starts_with("status-") && name.ends_with(".tmp")) || name == layout::STAGED_ATTEMPT {
                 files::remove(&path)?;
             }
         }

@@ -33,6 +33,10 @@ pub enum Phase {
     Stopped,
     /// Images, but no label at all.
     WaitingForLabels,
+    /// Images and settings are those of the last attempt.
+    NothingNew,
+    /// It is an hour in which nothing is trained.
+    QuietHours,
 }
 
 /// How a run ended.
@@ -47,8 +51,39 @@ pub enum OutcomeKind {
     WaitingForLabels,
     /// An error.
     Failed,
-    /// A signal.
+    /// A signal, quiet hours or a time budget; a checkpoint is there.
     Stopped,
+    /// Images and settings are those of the last attempt: nothing was trained.
+    NothingNew,
+    /// It did not begin: it is an hour in which nothing is trained.
+    QuietHours,
+}
+
+impl std::fmt::Display for OutcomeKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Promoted => "promoted",
+            Self::Rejected => "rejected",
+            Self::WaitingForLabels => "waiting for labels",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+            Self::NothingNew => "nothing new",
+            Self::QuietHours => "quiet hours",
+        })
+    }
+}
+
+/// A training that diverged and was tried once more, from its last checkpoint, at a lower rate.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LowerRate {
+    /// Where it diverged: the epoch, from 1.
+    pub epoch: u32,
+    /// Batches of that epoch that had been done.
+    pub batch: u64,
+    /// Learning rate of the first try.
+    pub lr0_before: f64,
+    /// Learning rate of the second.
+    pub lr0: f64,
 }
 
 /// The end of the last run.
@@ -119,6 +154,9 @@ pub struct TrainingStatus {
     /// Figures of the epochs so far.
     #[serde(default)]
     pub epochs_log: Vec<EpochLog>,
+    /// The second try, if the first diverged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<LowerRate>,
     /// The first few images of the val split, never trained on: for whoever wants to try the model (the demo does).
     #[serde(default)]
     pub val_sample: Vec<PathBuf>,

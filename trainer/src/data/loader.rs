@@ -86,10 +86,16 @@ impl TrainLoader {
     /// Starts the threads on one epoch. `mosaic` false leaves the mosaic out, as the last epochs of a training do.
     /// Dropping the iterator stops them.
     pub fn epoch(&self, epoch: u32, mosaic: bool) -> EpochBatches {
+        self.epoch_from(epoch, mosaic, 0)
+    }
+
+    /// The rest of an epoch: its batches from number `first` on, the same as those of the whole.
+    pub fn epoch_from(&self, epoch: u32, mosaic: bool, first: usize) -> EpochBatches {
         let shared = self.shared.clone();
         let order = order(shared.config.seed, epoch, shared.dataset.train.len());
-        let make = move |batch| shared.batch(&order, epoch, mosaic, batch);
-        EpochBatches { inner: Prefetch::new(self.batches_per_epoch(), self.shared.config.workers, Arc::new(make)) }
+        let make = move |batch| shared.batch(&order, epoch, mosaic, first + batch);
+        let left = self.batches_per_epoch().saturating_sub(first);
+        EpochBatches { inner: Prefetch::new(left, self.shared.config.workers, Arc::new(make)) }
     }
 
     /// Images that could be read by the scan and no longer can; others were taken in their place.

@@ -3,10 +3,10 @@
 /// Constants of a run's pace.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Schedule {
-    /// Epochs of the run.
-    pub epochs: u32,
     /// Batches of an epoch.
     pub batches: u64,
+    /// Batches of the run: of all epochs, or as many as fit into a time budget.
+    pub end: u64,
     /// Images of a batch.
     pub batch_size: u64,
     /// Images per optimiser step that the run is made for.
@@ -58,9 +58,8 @@ impl Schedule {
 
     /// The pace of batch `index` of the whole run, from 0.
     pub fn at(&self, index: u64) -> Pace {
-        let total = (u64::from(self.epochs) * self.batches).max(1);
         // Half a cosine from 1 to lrf.
-        let done = (index as f64 / total as f64).min(1.0);
+        let done = (index as f64 / self.end.max(1) as f64).min(1.0);
         let factor = self.lrf + (1.0 - self.lrf) * (1.0 + (std::f64::consts::PI * done).cos()) / 2.0;
         let lr = self.lr0 * factor;
         let full = ((self.nominal_batch as f64 / self.batch_size as f64).round() as u64).max(1);
@@ -85,8 +84,8 @@ mod tests {
 
     fn schedule() -> Schedule {
         Schedule {
-            epochs: 10,
             batches: 100,
+            end: 1000,
             batch_size: 4,
             nominal_batch: 64,
             lr0: 0.01,

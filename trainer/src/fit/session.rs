@@ -1,29 +1,35 @@
 //! One process' share of a run.
 
-use std::{sync::atomic::Ordering, time::Instant};
+mod batch;
+mod judging;
+mod pace;
+mod retry;
+mod saving;
 
-use edgeloop_model::{Role, Weights};
+use std::time::Instant;
+
+use edgeloop_model::Role;
 use edgeloop_store::EpochLog;
-use edgeloop_vision::map::MapReport;
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::{
-    BatchDone, Done, FitError, Fitted, Job, Observer, Plan,
-    checkpoint::{self, Best, Checkpoint, Position},
+    BatchDone, FitError, Fitted, Job, Observer, Plan,
+    checkpoint::Position,
     ema::Ema,
     judge_every,
-    optimiser::{Optimiser, Stepped},
+    optimiser::{Optimiser, Rule},
     schedule::Schedule,
 };
 use crate::{
     data::{Batch, LoaderConfig, TrainLoader, ValLoader},
-    judge::{Predictions, judge},
+    judge::Predictions,
     loss::Loss,
     net::Yolo,
 };
 
-/// Batches in a row without a finite step after which the run is given up.
-const MAX_NOT_FINITE: u32 = 10;
+use batch::Batched;
+pub(super) use pace::JUDGED_IMAGE;
+use pace::Pace;
 
 /// The last epochs are judged whatever it costs: the rate is low there, and the best is usually among them.
 const LAST_JUDGED: u32 = 3;
@@ -45,7 +51,23 @@ pub(super) struct Session<'a> {
     /// The averages of the best epoch, in the order of `averages`.
     best: Vec<Tensor>,
     position: Position,
-    not_finite: u32,
+    pace: Pace,
+    saved: Instant,
+}
+
+/// Where the rate of biases starts from: SGD's may run ahead of the weights, AdamW's steps have their size from the start.
+fn warmup_bias_lr(rule: Rule) -> f64 {
+    if rule == Rule::Sgd { 0.1 } else { 0.0 }
+}
+
+/// How an epoch ended.
+enum Turn {
+    /// It is done.
+    Done,
+    /// By the stop flag.
+    Stopped,
+    /// It cannot go on like this.
+    Diverged,
 }
 
 /// Bytes to what the network takes: `[n, 3, h, w]`, float32, 0–1.
@@ -102,9 +124,10 @@ impl<'a> Session<'a> {
             let _ = average.1.set_requires_grad(false);
         }
         let optimiser = Optimiser::new(hyper.optimiser, &variables);
+        let batches = train.batches_per_epoch() as u64;
         let schedule = Schedule {
-            epochs: hyper.epochs,
-            batches: train.batches_per_epoch() as u64,
+            batches,
+            end: u64::from(hyper.epochs) * batches,
             batch_size: hyper.batch_size as u64,
             nominal_batch: hyper.nominal_batch,
             lr0: hyper.lr0,
@@ -113,7 +136,7 @@ impl<'a> Session<'a> {
             weight_decay: hyper.weight_decay,
             warmup: hyper.warmup_batches,
             warmup_momentum: 0.8,
-            warmup_bias_lr: if hyper.optimiser == super::Rule::Sgd { 0.1 } else { 0.0 },
+            warmup_bias_lr: warmup_bias_lr(hyper.optimiser),
         };
         let ema = Ema::new(&averages, &variables)?;
         let best = Vec::new();
@@ -131,213 +154,140 @@ impl<'a> Session<'a> {
             ema,
             best,
             position: Position::default(),
-            not_finite: 0,
+            pace: Pace::new(),
+            saved: Instant::now(),
         };
-        if let Some((dir, run)) = &job.checkpoint
-            && let Some(found) = checkpoint::load(dir, run)?
-        {
+        if let Some(found) = this.checkpoint() {
             this.restore(&found)?;
             let Position { epoch, batch, .. } = &this.position;
             tracing::info!(epochs_done = epoch, batches_done = batch, "going on from the checkpoint");
         }
+        this.pace = Pace::from(&this.position, batches);
         Ok(this)
     }
 
     pub(super) fn run(mut self, observer: &mut dyn Observer) -> Result<Fitted, FitError> {
-        let hyper = self.job.hyper;
-        let plan = Plan {
-            epochs: hyper.epochs,
-            batches: self.schedule.batches,
-            images: self.job.dataset.train.len() as u64,
-            parameters: self.variables.iter().filter(|v| v.2.trainable()).map(|v| v.1.numel() as u64).sum(),
-            judge_every: judge_every(self.job.dataset.train.len(), self.val.images()),
-        };
-        observer.started(&plan, &self.position.log);
-        // Pace of this process, for the ETA: batches and seconds since it began.
-        let (began, first) = (Instant::now(), self.position.epoch as u64 * plan.batches + self.position.batch);
-        while self.position.epoch < hyper.epochs {
-            let epoch = self.position.epoch + 1;
-            let mosaic = epoch + hyper.close_mosaic <= hyper.epochs;
-            let skip = self.position.batch as usize;
-            let mut clock = Instant::now();
-            let before = self.position.seconds;
-            for batch in self.train.epoch(self.position.epoch, mosaic).skip(skip) {
-                self.batch(&batch?)?;
-                let spent = clock.elapsed().as_secs_f64();
-                self.position.seconds = [before[0] + spent, before[1] + spent];
-                let done = u64::from(self.position.epoch) * plan.batches + self.position.batch;
-                let left = u64::from(plan.epochs) * plan.batches - done;
-                let images = (self.position.batch * hyper.batch_size as u64).min(plan.images) as f64;
-                observer.batch(&BatchDone {
-                    epoch,
-                    batch: self.position.batch,
-                    losses: self.mean_losses(),
-                    eta_s: began.elapsed().as_secs_f64() / (done - first) as f64 * left as f64,
-                    images_per_s: images / self.position.seconds[1],
-                });
-                if self.job.stop.load(Ordering::Relaxed) {
-                    self.save()?;
-                    return Ok(Fitted::Stopped { epochs_done: self.position.epoch });
-                }
+        observer.started(&self.plan(), &self.position.log);
+        while self.index() < self.schedule.end {
+            match self.epoch(observer)? {
+                Turn::Done => {}
+                Turn::Stopped => return Ok(Fitted::Stopped { epochs_done: self.position.epoch }),
+                Turn::Diverged => self = self.tried_again(observer)?,
             }
-
-            let mut log = EpochLog {
-                epoch,
-                box_loss: self.mean_losses()[0],
-                cls_loss: self.mean_losses()[1],
-                dfl_loss: self.mean_losses()[2],
-                map50: f64::NAN,
-                map50_95: f64::NAN,
-                lr: self.schedule.at(u64::from(epoch) * plan.batches - 1).lr,
-                seconds: self.position.seconds[1],
-                images_per_s: plan.images as f64 / self.position.seconds[1],
-            };
-            clock = Instant::now();
-            if epoch.is_multiple_of(plan.judge_every) || epoch + LAST_JUDGED > hyper.epochs {
-                observer.judging();
-                let report = self.judge()?;
-                (log.map50, log.map50_95) = (report.map50, report.map50_95);
-                self.keep_if_best(epoch, &report)?;
-            }
-            let position = &mut self.position;
-            (position.epoch, position.batch, position.losses) = (epoch, 0, [0.0; 3]);
-            position.seconds = [position.seconds[0] + clock.elapsed().as_secs_f64(), 0.0];
-            position.log.push(log.clone());
-            self.save()?;
-            observer.epoch(&log).map_err(FitError::Observer)?;
         }
         self.finish()
     }
 
-    /// Forward, backward, and a step where enough gradients have gathered.
-    fn batch(&mut self, batch: &Batch) -> Result<(), FitError> {
-        let index = u64::from(self.position.epoch) * self.schedule.batches + self.position.batch;
-        let pace = self.schedule.at(index);
-        let head = self.net.try_forward(&to_input(batch, self.job.device)?, true)?;
-        let losses = self.loss.of(&head, &batch.targets, batch.h, batch.w)?;
-        drop(head);
-        self.position.batch += 1;
-        if losses.parts.iter().any(|part| !part.is_finite()) {
-            self.optimiser.drop_gradients()?;
-            self.position.pending = 0;
-            return self.was_not_finite();
+    fn plan(&self) -> Plan {
+        let train = self.job.dataset.train.len();
+        Plan {
+            epochs: self.job.hyper.epochs,
+            batches: self.schedule.batches,
+            images: train as u64,
+            parameters: self.variables.iter().filter(|v| v.2.trainable()).map(|v| v.1.numel() as u64).sum(),
+            judge_every: judge_every(train, self.val.images()),
         }
-        losses.total.f_backward()?;
-        for (sum, part) in self.position.losses.iter_mut().zip(losses.parts) {
-            *sum += part;
-        }
-        self.position.pending += 1;
-        if self.position.pending < pace.accumulate {
-            return Ok(());
-        }
-        self.position.pending = 0;
-        if self.optimiser.step(&pace)? == Stepped::NotFinite {
-            return self.was_not_finite();
-        }
-        self.not_finite = 0;
-        Ok(self.ema.update()?)
     }
 
-    fn was_not_finite(&mut self) -> Result<(), FitError> {
-        self.not_finite += 1;
-        tracing::warn!(epoch = self.position.epoch + 1, batch = self.position.batch, "a batch that is not finite was left out");
-        if self.not_finite < MAX_NOT_FINITE {
-            return Ok(());
+    /// Batches of the run that are done.
+    fn index(&self) -> u64 {
+        u64::from(self.position.epoch) * self.schedule.batches + self.position.batch
+    }
+
+    /// Epochs of the run, an unfinished last one included.
+    fn epochs(&self) -> u32 {
+        self.schedule.end.div_ceil(self.schedule.batches.max(1)) as u32
+    }
+
+    /// What is left of an epoch.
+    fn epoch(&mut self, observer: &mut dyn Observer) -> Result<Turn, FitError> {
+        let hyper = &self.job.hyper;
+        let epoch = self.position.epoch + 1;
+        // A run that was cut short still ends without mosaic.
+        let mosaic = epoch + hyper.close_mosaic.min(self.epochs() / 2) <= self.epochs();
+        let clock = Instant::now();
+        let before = self.position.seconds;
+        for batch in self.train.epoch_from(self.position.epoch, mosaic, self.position.batch as usize) {
+            if self.batch(&batch?)? == Batched::Diverged {
+                return Ok(Turn::Diverged);
+            }
+            let spent = clock.elapsed().as_secs_f64();
+            self.position.seconds = [before[0] + spent, before[1] + spent];
+            self.plan_the_end();
+            observer.batch(&self.batch_done());
+            if (self.job.stop)() {
+                self.save()?;
+                return Ok(Turn::Stopped);
+            }
+            if self.index() >= self.schedule.end {
+                break;
+            }
+            self.save_if_due();
         }
-        Err(FitError::Diverged { epoch: self.position.epoch + 1, in_a_row: self.not_finite, lr0: self.job.hyper.lr0 })
+        self.close_epoch(observer)?;
+        Ok(Turn::Done)
+    }
+
+    fn batch_done(&self) -> BatchDone {
+        BatchDone {
+            epoch: self.position.epoch + 1,
+            epochs: self.epochs(),
+            batch: self.position.batch,
+            losses: self.mean_losses(),
+            eta_s: self.pace.per_batch(self.index()) * self.schedule.end.saturating_sub(self.index()) as f64,
+            images_per_s: self.images_per_s(),
+        }
+    }
+
+    /// Images of the unfinished epoch.
+    fn images(&self) -> u64 {
+        (self.position.batch * self.job.hyper.batch_size as u64).min(self.job.dataset.train.len() as u64)
+    }
+
+    fn images_per_s(&self) -> f64 {
+        self.images() as f64 / self.position.seconds[1].max(f64::MIN_POSITIVE)
     }
 
     fn mean_losses(&self) -> [f64; 3] {
         self.position.losses.map(|sum| sum / self.position.batch.max(1) as f64)
     }
 
-    fn judge(&self) -> Result<MapReport, FitError> {
-        Ok(judge(&mut predictor(&self.average), &self.val, &self.job.dataset.classes)?)
-    }
-
-    fn keep_if_best(&mut self, epoch: u32, report: &MapReport) -> Result<(), FitError> {
-        // Tight boxes are what a detector is for, but early in a training they are all zero, and mAP50 tells epochs apart.
-        let fitness = 0.1 * report.map50 + 0.9 * report.map50_95;
-        let fitness = if fitness.is_finite() { fitness } else { 0.0 };
-        // Equal counts as better: it was trained longer.
-        if self.position.best.is_some_and(|best| best.fitness > fitness) {
-            return Ok(());
-        }
-        self.position.best = Some(Best { epoch, fitness });
-        if self.best.is_empty() {
-            self.best = self.averages.iter().map(|v| v.1.zeros_like()).collect();
-        }
-        let averages: Vec<Tensor> = self.averages.iter().map(|v| v.1.shallow_clone()).collect();
-        Ok(edgeloop_torch::copy(&self.best, &averages)?)
-    }
-
-    fn finish(self) -> Result<Fitted, FitError> {
-        let averages: Vec<Tensor> = self.averages.iter().map(|v| v.1.shallow_clone()).collect();
-        let best_epoch = match self.position.best {
-            Some(best) => {
-                edgeloop_torch::copy(&averages, &self.best)?;
-                best.epoch
-            }
-            // No epoch at all: the weights as they came.
-            None => 0,
+    fn close_epoch(&mut self, observer: &mut dyn Observer) -> Result<(), FitError> {
+        let epoch = self.position.epoch + 1;
+        let [box_loss, cls_loss, dfl_loss] = self.mean_losses();
+        let mut log = EpochLog {
+            epoch,
+            box_loss,
+            cls_loss,
+            dfl_loss,
+            map50: f64::NAN,
+            map50_95: f64::NAN,
+            lr: self.schedule.at(self.index().saturating_sub(1)).lr,
+            seconds: self.position.seconds[1],
+            images_per_s: self.images_per_s(),
         };
-        let weights: Weights = self.average.weights()?;
-        let trained: f64 = self.position.log.iter().map(|e| e.seconds).sum();
-        let images = self.job.dataset.train.len() as f64 * self.position.log.len() as f64;
-        Ok(Fitted::Done(Box::new(Done {
-            weights,
-            best_epoch,
-            log: self.position.log,
-            seconds: self.position.seconds[0],
-            images_per_s: images / trained.max(f64::MIN_POSITIVE),
-        })))
-    }
-
-    /// What a checkpoint holds, by name.
-    fn tensors(&self) -> Vec<(String, Tensor)> {
-        let named = |kind: &str, variables: &Variables| -> Vec<(String, Tensor)> {
-            variables.iter().map(|(n, t, _)| (format!("{kind}.{n}"), t.detach())).collect()
-        };
-        let mut out = named("net", &self.variables);
-        out.extend(named("ema", &self.averages));
-        out.extend(self.averages.iter().zip(&self.best).map(|(v, t)| (format!("best.{}", v.0), t.shallow_clone())));
-        out.extend(self.optimiser.state().into_iter().map(|(n, t)| (format!("optimiser.{n}"), t)));
-        if self.position.pending > 0 {
-            let with_grad = self.variables.iter().filter(|v| v.2.trainable() && v.1.grad().defined());
-            out.extend(with_grad.map(|(n, t, _)| (format!("grad.{n}"), t.grad())));
+        let clock = Instant::now();
+        if epoch.is_multiple_of(self.plan().judge_every) || epoch + LAST_JUDGED > self.epochs() {
+            observer.judging();
+            let report = self.judge()?;
+            (log.map50, log.map50_95) = (report.map50, report.map50_95);
+            self.keep_if_best(epoch, &report)?;
+            self.pace.judged(clock.elapsed());
         }
-        out
-    }
-
-    fn save(&mut self) -> Result<(), FitError> {
-        let Some((dir, run)) = &self.job.checkpoint else { return Ok(()) };
-        self.position.steps = self.optimiser.steps();
-        self.position.ema_steps = self.ema.steps();
-        Ok(checkpoint::save(dir, run, &self.position, &self.tensors())?)
-    }
-
-    fn restore(&mut self, from: &Checkpoint) -> Result<(), FitError> {
-        self.position = from.position.clone();
-        self.optimiser.set_steps(self.position.steps);
-        self.ema.set_steps(self.position.ema_steps);
-        if self.position.best.is_some() {
-            self.best = self.averages.iter().map(|v| v.1.zeros_like()).collect();
+        let over = self.index() >= self.schedule.end;
+        if over {
+            // A last epoch that was cut short counts as one.
+            self.schedule.end = u64::from(epoch) * self.schedule.batches;
+            self.position.end = self.position.end.map(|_| self.schedule.end);
         }
-        for (name, tensor) in self.tensors() {
-            if !name.starts_with("grad.") {
-                from.restore(&name, &tensor)?;
-            }
+        let position = &mut self.position;
+        (position.epoch, position.batch, position.losses) = (epoch, 0, [0.0; 3]);
+        position.seconds = [position.seconds[0] + clock.elapsed().as_secs_f64(), 0.0];
+        position.log.push(log.clone());
+        if !over {
+            self.plan_the_end();
         }
-        if self.position.pending == 0 {
-            return Ok(());
-        }
-        // A gradient can only be had from a backward pass: that of Σ g·p is g. It is laid out as its parameter.
-        for (name, tensor, _) in self.variables.iter().filter(|v| v.2.trainable()) {
-            if let Some(grad) = from.get(&format!("grad.{name}")) {
-                let grad = grad.to_device(self.job.device);
-                (tensor * grad).sum(Kind::Float).f_backward()?;
-            }
-        }
-        Ok(())
+        self.save_or_say();
+        observer.epoch(&log).map_err(FitError::Observer)
     }
 }

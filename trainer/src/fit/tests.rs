@@ -1,16 +1,19 @@
 //! Small real trainings: red and blue squares on grey noise, 64 px, the n-size network.
 #![allow(clippy::unwrap_used)]
 
+mod left_alone;
+
 use std::{
     path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
-use edgeloop_model::{Network, Scale};
-use edgeloop_store::EpochLog;
+use edgeloop_model::{Network, Scale, Weights};
+use edgeloop_store::{EpochLog, LowerRate};
 use edgeloop_vision::{Image, draw::encode_png};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -74,6 +77,11 @@ fn hyper(epochs: u32) -> Hyper {
     }
 }
 
+/// For tests of one step.
+pub(super) fn toy(dir: &Path) -> (Arc<Dataset>, Hyper) {
+    (dataset(dir, 8, 4), hyper(2))
+}
+
 /// Keeps what it is told; sets `stop` after `stop_after` batches.
 #[derive(Default)]
 struct Witness {
@@ -81,6 +89,7 @@ struct Witness {
     batches: u64,
     stop_after: u64,
     stop: Arc<AtomicBool>,
+    retry: Option<LowerRate>,
 }
 
 impl Observer for Witness {
@@ -92,29 +101,49 @@ impl Observer for Witness {
         self.batches += 1;
         self.stop.store(self.batches == self.stop_after, Ordering::Relaxed);
     }
+    fn retrying(&mut self, retry: &LowerRate) {
+        self.retry = Some(*retry);
+    }
     fn epoch(&mut self, log: &EpochLog) -> anyhow::Result<()> {
         self.log.push(log.clone());
         Ok(())
     }
 }
 
-fn train(data: &Arc<Dataset>, hyper: Hyper, checkpoint: Option<&Path>, stop_after: u64) -> (Fitted, Witness) {
+/// How it is run, besides its numbers.
+#[derive(Default)]
+struct How<'a> {
+    checkpoint: Option<(&'a Path, Duration)>,
+    budget: Option<Budget>,
+    init: Option<&'a Weights>,
+    stop_after: u64,
+}
+
+fn run(data: &Arc<Dataset>, hyper: Hyper, how: How<'_>) -> (Result<Fitted, FitError>, Witness) {
     edgeloop_torch::set_threads(1);
     let network = Network::yolov8(Scale::N, 2);
-    let mut witness = Witness { stop_after, ..Witness::default() };
+    let mut witness = Witness { stop_after: how.stop_after, ..Witness::default() };
     let stop = witness.stop.clone();
     let job = Job {
         hyper,
         network: &network,
-        init: None,
+        init: how.init,
         dataset: data.clone(),
         device: Device::Cpu,
         workers: 1,
         cache_mb: 16,
-        checkpoint: checkpoint.map(|dir| (dir.to_owned(), "run".to_owned())),
-        stop: &stop,
+        checkpoint: how.checkpoint.map(|(dir, every)| Keep { dir: dir.to_owned(), run: "run".to_owned(), every }),
+        budget: how.budget,
+        stop: &|| stop.load(Ordering::Relaxed),
     };
-    (fit(&job, &mut witness).unwrap(), witness)
+    (fit(&job, &mut witness), witness)
+}
+
+/// With checkpoints after epochs and when it is stopped.
+fn train(data: &Arc<Dataset>, hyper: Hyper, checkpoint: Option<&Path>, stop_after: u64) -> (Fitted, Witness) {
+    let how = How { checkpoint: checkpoint.map(|dir| (dir, Duration::from_secs(3600))), stop_after, ..How::default() };
+    let (fitted, witness) = run(data, hyper, how);
+    (fitted.unwrap(), witness)
 }
 
 fn done(fitted: Fitted) -> Done {
@@ -181,23 +210,13 @@ fn the_seed_decides_everything() {
 fn a_rate_that_blows_up_is_called_divergence() {
     let dir = tempfile::tempdir().unwrap();
     let data = dataset(dir.path(), 16, 4);
-    edgeloop_torch::set_threads(1);
-    let network = Network::yolov8(Scale::N, 2);
-    let mut weights = edgeloop_model::Weights::init(&network, 0);
+    let mut weights = Weights::init(&Network::yolov8(Scale::N, 2), 0);
     let bias = weights.get_mut("model.22.cv3.0.2.bias").unwrap();
     *bias = edgeloop_model::Array::f32([2], vec![f32::MAX; 2]);
-    let job = Job {
-        hyper: hyper(10),
-        network: &network,
-        init: Some(&weights),
-        dataset: data,
-        device: Device::Cpu,
-        workers: 0,
-        cache_mb: 16,
-        checkpoint: None,
-        stop: &AtomicBool::new(false),
-    };
-    let error = fit(&job, &mut Witness { stop_after: u64::MAX, ..Witness::default() }).unwrap_err();
+    let (fitted, witness) = run(&data, hyper(10), How { init: Some(&weights), ..How::default() });
+    let error = fitted.unwrap_err();
+    // A lower rate cannot help here.
+    assert!(witness.retry.is_some());
     assert!(matches!(error, FitError::Diverged { in_a_row: 10, .. }), "{error:?}");
     assert!(error.to_string().contains("LR0"), "{error}");
 }

@@ -17,6 +17,11 @@ use crate::{
     settings::Settings,
 };
 
+/// Which versions are kept.
+pub(super) fn retention(settings: &Settings) -> Retention {
+    Retention { keep_versions: settings.resources.keep_versions, keep_bytes: settings.resources.keep_bytes, ..Retention::default() }
+}
+
 /// What a version is made of, besides its verdict.
 pub(super) struct Finished<'a> {
     pub(super) settings: &'a Settings,
@@ -26,6 +31,8 @@ pub(super) struct Finished<'a> {
     pub(super) done: &'a Done,
     pub(super) parent: Option<Version>,
     pub(super) seen: &'a Seen,
+    /// Digest of the settings, by which the next run knows its like.
+    pub(super) settings_digest: String,
 }
 
 impl Finished<'_> {
@@ -48,12 +55,7 @@ impl Finished<'_> {
         if let Err(error) = store.write_seen(lock, &metadata.version, &seen.images) {
             tracing::warn!("what the version has learnt from could not be written down, its children will see all images: {error}");
         }
-        let retention = Retention {
-            keep_versions: settings.resources.keep_versions,
-            keep_bytes: settings.resources.keep_bytes,
-            ..Retention::default()
-        };
-        if let Err(error) = store.prune(&retention) {
+        if let Err(error) = store.prune(&retention(settings)) {
             tracing::warn!("old versions could not be pruned: {error}");
         }
         Ok(metadata)
@@ -67,6 +69,13 @@ impl Finished<'_> {
         };
         all.insert("best_epoch".to_owned(), done.best_epoch.into());
         all.insert("threads".to_owned(), settings.resources.threads().into());
+        all.insert("settings".to_owned(), self.settings_digest.clone().into());
+        if let Some(budget) = settings.unattended.time_budget {
+            all.insert("time_budget_s".to_owned(), budget.as_secs_f64().into());
+        }
+        if let Some(retry) = done.retry {
+            all.insert("retry".to_owned(), json!(retry));
+        }
         let gains = Gains::default();
         all.insert("replay".to_owned(), seen.record());
         all.insert("gains".to_owned(), json!({"box": gains.bbox, "class": gains.class, "dfl": gains.dfl}));

@@ -1,6 +1,7 @@
 //! The store as its users see it: one folder, several processes, some of which die.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod attempt;
 mod child;
 mod damage;
 mod gate;

@@ -16,6 +16,7 @@ fn status(shelf: &Shelf) -> TrainingStatus {
         epochs: 20,
         eta_s: Some(12.5),
         epochs_log: vec![epoch],
+        retry: None,
         val_sample: vec!["a.jpg".into()],
         last_outcome: Some(Outcome {
             at: now,
