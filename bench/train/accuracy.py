@@ -26,7 +26,8 @@ p.add_argument("--batch", type=int, default=16)
 p.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
 a = p.parse_args()
 here, folder = Path(__file__).parent, Path(a.data).parent
-classes = sum(line.startswith("  ") for line in Path(a.data).read_text().split("names:")[1].splitlines())
+names = [line.split(":")[1].strip() for line in Path(a.data).read_text().split("names:")[1].splitlines() if line.startswith("  ")]
+classes = len(names)
 
 
 def initial(seed, path):
@@ -57,7 +58,7 @@ def ours(start, seed, precision, work):
     models = work / "models"
     env = {
         **os.environ, "IMAGES_DIR": str(folder), "MODEL_DIR": str(models), "EPOCHS": str(a.epochs), "BATCH_SIZE": str(a.batch), "IMGSZ": str(a.imgsz),
-        "THREADS": str(a.threads), "PRECISION": precision, "SEED": str(seed), "INIT_WEIGHTS": str(start), "GATE_MIN_MAP50": "0", "SCALE": "n",
+        "THREADS": str(a.threads), "PRECISION": precision, "SEED": str(seed), "INIT_WEIGHTS": str(start), "INIT_CLASSES": ",".join(names), "GATE_MIN_MAP50": "0", "SCALE": "n",
         # The default of a run from scratch; given weights it would take a quarter of it, as for a model that knows something.
         "LR0": str(0.028 / (4 + classes) * min(a.batch / 16, 1) ** 0.5),
     }
