@@ -3,7 +3,7 @@ use std::{env, path::PathBuf};
 
 fn main() {
     println!("cargo:rerun-if-env-changed=LIBTORCH");
-    println!("cargo:rerun-if-changed=shim/shim.cpp");
+    println!("cargo:rerun-if-changed=shim");
     println!("cargo:rerun-if-changed=build.rs");
     let root = env::var_os("LIBTORCH").map_or_else(|| PathBuf::from("/usr"), PathBuf::from);
     let include = root.join("include");
@@ -19,12 +19,20 @@ fn main() {
         .warnings(false)
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
+        // at::parallel_for is a template: without this it would run on one thread.
+        .flag("-fopenmp")
+        // Or loops with a choice in them do not become vectors. Nobody here reads the processor's error flags.
+        .flag("-fno-trapping-math")
+        .flag("-fno-math-errno")
         .file("shim/shim.cpp")
+        .file("shim/norm_silu.cpp")
         .compile("edgeloop_torch_shim");
     let lib = root.join("lib");
     println!("cargo:rustc-link-search=native={}", lib.display());
     println!("cargo:rustc-link-lib=torch_cpu");
     println!("cargo:rustc-link-lib=c10");
+    // By its name the one that libtorch brings along: two would be two pools of threads.
+    println!("cargo:rustc-link-lib=dylib=gomp");
     // This crate's own tests; the trainer's binaries have their own line.
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
 }

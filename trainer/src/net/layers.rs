@@ -2,6 +2,7 @@
 
 use edgeloop_model::weights::Mismatch;
 use edgeloop_model::{Conv, Emitter, NORM_EPS, NORM_MOMENTUM, Network, Role, Weights};
+use edgeloop_torch::Norm;
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::variables::{Variable, to_array, to_tensor};
@@ -136,6 +137,11 @@ impl Emitter for Pass<'_> {
             Rest::Bias(bias) => convolve(x, Some(bias)),
             Rest::Norm { weight, bias, mean, var, batches } => {
                 let y = convolve(x, None)?;
+                if self.train && edgeloop_torch::fuses(&y) {
+                    let _ = batches.shallow_clone().f_add_scalar_(1)?;
+                    let norm = Norm { weight, bias, mean, var, momentum: NORM_MOMENTUM, eps: NORM_EPS };
+                    return edgeloop_torch::norm_silu(&y, &norm);
+                }
                 let (weight, bias, mean, var) = (Some(weight), Some(bias), Some(mean), Some(var));
                 let mut y = y.f_batch_norm(weight, bias, mean, var, self.train, NORM_MOMENTUM, NORM_EPS, false)?;
                 if self.train {

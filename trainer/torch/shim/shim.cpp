@@ -9,6 +9,9 @@
 #include <exception>
 #include <vector>
 
+at::Tensor edgeloop_norm_silu_train(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& running_mean,
+                                    const at::Tensor& running_var, double momentum, double eps);
+
 namespace {
 
 at::Tensor& tensor(void* p) { return *static_cast<at::Tensor*>(p); }
@@ -95,6 +98,12 @@ void edgeloop_autocast_leave() {
 
 char* edgeloop_channels_last(void* t, void** out) {
   return guarded([&] { *out = new at::Tensor(tensor(t).contiguous(at::MemoryFormat::ChannelsLast)); });
+}
+
+char* edgeloop_norm_silu(void* x, void* weight, void* bias, void* mean, void* var, double momentum, double eps, void** out) {
+  return guarded([&] {
+    *out = new at::Tensor(edgeloop_norm_silu_train(tensor(x), tensor(weight), tensor(bias), tensor(mean), tensor(var), momentum, eps));
+  });
 }
 
 int edgeloop_is_channels_last(void* t) { return tensor(t).is_contiguous(at::MemoryFormat::ChannelsLast); }

@@ -12,6 +12,16 @@ unsafe extern "C" {
     pub(crate) fn edgeloop_autocast_enter();
     pub(crate) fn edgeloop_autocast_leave();
     pub(crate) fn edgeloop_channels_last(t: *mut c_void, out: *mut *mut c_void) -> *mut c_char;
+    pub(crate) fn edgeloop_norm_silu(
+        x: *mut c_void,
+        weight: *mut c_void,
+        bias: *mut c_void,
+        mean: *mut c_void,
+        var: *mut c_void,
+        momentum: f64,
+        eps: f64,
+        out: *mut *mut c_void,
+    ) -> *mut c_char;
     pub(crate) fn edgeloop_is_channels_last(t: *mut c_void) -> c_int;
     pub(crate) fn edgeloop_grad_norm(params: *mut *mut c_void, n: i64, out: *mut f64) -> *mut c_char;
     pub(crate) fn edgeloop_clear_grads(params: *mut *mut c_void, n: i64) -> *mut c_char;
