@@ -82,7 +82,7 @@ mod tests {
     fn without_a_command_it_trains() {
         let parse = |line: &[&str]| Cli::try_parse_from(["edgeloop-trainer"].iter().chain(line));
         assert!(parse(&[]).unwrap().command.is_none());
-        assert_eq!(parse(&["--epochs", "3"]).unwrap().settings.epochs, 3);
+        assert_eq!(parse(&["--epochs", "3"]).unwrap().settings.epochs, Some(3));
         let cli = parse(&["import", "mine.pt", "--classes", "bolt,nut"]).unwrap();
         assert!(matches!(cli.command, Some(Command::Import(import)) if import.file.ends_with("mine.pt")));
         assert!(parse(&["--epochs", "3", "import", "mine.pt"]).is_err(), "settings of a training mean nothing there");

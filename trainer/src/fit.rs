@@ -10,6 +10,7 @@ pub mod checkpoint;
 pub mod ema;
 pub mod optimiser;
 pub mod progress;
+pub mod recipe;
 pub mod schedule;
 mod session;
 #[cfg(test)]
@@ -26,9 +27,8 @@ pub use session::{predictor, to_input};
 
 use crate::{
     data::{Augment, DataError, Dataset},
-    fit::{budget::Budget, checkpoint::CheckpointError, optimiser::Rule},
+    fit::{budget::Budget, checkpoint::CheckpointError, optimiser::Rule, recipe::Recipe},
     judge::JudgeError,
-    loss::Loss,
     net::NetError,
 };
 
@@ -63,6 +63,8 @@ pub struct Hyper {
     pub augment: Augment,
     /// Forward and backward in bf16 where bits allow.
     pub bf16: bool,
+    /// The finer points.
+    pub recipe: Recipe,
 }
 
 /// What a run needs besides its numbers.
@@ -219,7 +221,7 @@ pub enum FitError {
 /// # Errors
 /// See [`FitError`].
 pub fn fit(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Fitted, FitError> {
-    session::Session::new(job, Loss::default())?.run(observer)
+    session::Session::new(job)?.run(observer)
 }
 
 /// Every how many epochs to judge. A judged image costs about 0.4 of a trained one (forward only, though in f32): as often as

@@ -14,6 +14,7 @@ pub mod dfl;
 #[cfg(test)]
 mod tests;
 
+use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::{
@@ -26,7 +27,7 @@ use crate::{
 };
 
 /// Weights of the three parts.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Gains {
     /// Of 1 − CIoU.
     pub bbox: f64,

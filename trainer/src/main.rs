@@ -2,14 +2,16 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use edgeloop_service::{exit, logs, shutdown};
-use edgeloop_trainer::{commands::Cli, machine};
+use edgeloop_trainer::{commands::Cli, machine, settings::hyp};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let (cli, warning): (Cli, _) = hyp::parse();
     logs::init(cli.logs());
     machine::settle();
+    if let Some(warning) = warning {
+        tracing::warn!("{warning}");
+    }
     let stop = shutdown::flag();
     exit::run(|| cli.run(&stop))
 }

@@ -94,6 +94,12 @@ impl Yolo {
         self.bf16 = enabled;
     }
 
+    /// Takes layers out of learning, by the names of their variables (`model.0.conv.weight`) and convolutions (`model.0`, …): no
+    /// gradient, and norms keep their running statistics. Call it before an optimiser has seen the variables.
+    pub fn freeze(&mut self, chosen: impl Fn(&str) -> bool) {
+        self.layers.freeze(&self.network, chosen);
+    }
+
     /// Lays kernels out as NHWC, and inputs from the next forward on. Call it before an optimiser has seen the variables.
     ///
     /// # Errors

@@ -96,6 +96,7 @@ impl Run<'_> {
         say_seen(&seen, start.parent.as_ref(), reporter);
         let hyper = settings.hyper(&seen.dataset, start.weights.is_some());
         room::check(store, &retention(settings), network, hyper.optimiser, settings.imgsz)?;
+        say_epochs(settings.epochs(), hyper.epochs, reporter);
         tracing::info!(?hyper, start = start.name, threads = settings.resources.threads(), "training");
         let settings_digest = material.settings.clone();
         let attempt = store.begin_attempt(lock, material.data, material.settings, material.images)?;
@@ -217,6 +218,15 @@ fn start(settings: &Settings, store: &Store, promoted: Option<&Metadata>, classe
 fn say_seen(seen: &Seen, parent: Option<&Version>, reporter: &Reporter<'_>) {
     let Seen { new, older, replayed, .. } = seen;
     reporter.say(&seen.describe(parent), &json!({"event": "replay", "new": new, "older": older, "replayed": replayed, "parent": parent}));
+}
+
+fn say_epochs(asked: u32, epochs: u32, reporter: &Reporter<'_>) {
+    if epochs > asked {
+        reporter.say(
+            &format!("{epochs} epochs instead of {asked}: fewer batches get nowhere from random weights (MIN_ITERATIONS)"),
+            &json!({"event": "epochs_raised", "epochs": epochs, "asked": asked}),
+        );
+    }
 }
 
 fn say_judged(judged: &Judged, done: &Done, reporter: &Reporter<'_>) {

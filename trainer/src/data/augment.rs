@@ -1,4 +1,5 @@
-//! Augmentation: four pictures in one (mosaic, from the YOLOv4 paper), an affine map, flips, and colour.
+//! Augmentation: four pictures in one (mosaic, from the YOLOv4 paper), an affine map or one with perspective, flips, colour, two
+//! pictures over one another (mixup, Zhang et al. 2018), and inputs of several sizes.
 //!
 //! Cheap because all geometry is one affine map per picture: each output pixel is sampled once, straight from the cached
 //! picture into the batch. No mosaic canvas, no warped copy. The colours are changed in place afterwards.
@@ -6,13 +7,18 @@
 mod affine;
 mod colour;
 mod draws;
+mod mixup;
 mod place;
+mod projective;
+mod side;
 mod warp;
 
 use serde::{Deserialize, Serialize};
 
 pub use draws::{Draws, order};
+pub use mixup::Mixup;
 pub use place::{mosaic, single};
+pub use side::side;
 pub use warp::Tile;
 
 use super::{Object, Target};
@@ -44,6 +50,12 @@ pub struct Augment {
     pub fliplr: f32,
     /// Share mirrored top to bottom.
     pub flipud: f32,
+    /// Tilt by up to this much for each pixel from the middle, either way.
+    pub perspective: f32,
+    /// Share of the pictures that have another one laid over them.
+    pub mixup: f32,
+    /// Side of the input times 1 ± this, anew for each batch.
+    pub multi_scale: f32,
 }
 
 impl Default for Augment {
@@ -59,6 +71,9 @@ impl Default for Augment {
             hsv_v: 0.4,
             fliplr: 0.5,
             flipud: 0.0,
+            perspective: 0.0,
+            mixup: 0.0,
+            multi_scale: 0.0,
         }
     }
 }
@@ -76,11 +91,14 @@ impl Augment {
         hsv_v: 0.0,
         fliplr: 0.0,
         flipud: 0.0,
+        perspective: 0.0,
+        mixup: 0.0,
+        multi_scale: 0.0,
     };
 
     /// The first setting that makes no sense, in words.
     pub fn problem(&self) -> Option<String> {
-        let Self { mosaic, degrees, translate, scale, shear, hsv_h, hsv_s, hsv_v, fliplr, flipud } = *self;
+        let Self { mosaic, degrees, translate, scale, shear, hsv_h, hsv_s, hsv_v, fliplr, flipud, perspective, mixup, multi_scale } = *self;
         let settings = [
             ("mosaic", mosaic, 1.0),
             ("degrees", degrees, 180.0),
@@ -92,24 +110,39 @@ impl Augment {
             ("hsv_v", hsv_v, 1.0),
             ("fliplr", fliplr, 1.0),
             ("flipud", flipud, 1.0),
+            // Four pictures are two inputs wide: at 640 px the far corner is then divided by 1 ± 0.001 · 640 · 2.
+            ("perspective", perspective, 0.001),
+            ("mixup", mixup, 1.0),
+            ("multi_scale", multi_scale, 0.5),
         ];
         let wrong = settings.into_iter().find(|(_, value, most)| !(0.0..=*most).contains(value));
         wrong.map(|(name, value, most)| format!("{name} is {value}; it must be between 0 and {most}"))
     }
 }
 
-/// Draws one picture of a batch: `pictures` are one, or four for a mosaic. `out` is `[3, size, size]`; boxes go to `targets`.
-pub fn render(draws: &Draws, pictures: &[(&Tile, &[Object])], size: usize, out: &mut [u8], image: u32, targets: &mut Vec<Target>) {
+/// Sides of the input in pixels.
+#[derive(Debug, Clone, Copy)]
+pub struct Sides {
+    /// What cached pictures fit.
+    pub base: usize,
+    /// What this batch has.
+    pub batch: usize,
+}
+
+/// Draws one picture of a batch: `pictures` are one, or four for a mosaic. `out` is `[3, side, side]`; boxes go to `targets`.
+pub fn render(draws: &Draws, pictures: &[(&Tile, &[Object])], sides: Sides, out: &mut [u8], image: u32, targets: &mut Vec<Target>) {
     out.fill(GREY);
+    let Sides { base, batch: side } = sides;
     let sizes: Vec<(usize, usize)> = pictures.iter().map(|(tile, _)| (tile.width, tile.height)).collect();
     let placements = match sizes[..] {
-        [a, b, c, d] => mosaic(draws, [a, b, c, d], size).to_vec(),
-        [one, ..] => vec![single(draws, one, size)],
+        [a, b, c, d] => mosaic(draws, [a, b, c, d], base).to_vec(),
+        [one, ..] => vec![single(draws, one, base)],
         [] => Vec::new(),
     };
-    for ((tile, objects), placement) in pictures.iter().zip(&placements) {
-        tile.warp(placement, size, out);
-        targets.extend(objects.iter().filter_map(|object| placement.target(object, tile, size, image)));
+    for ((tile, objects), placement) in pictures.iter().zip(placements) {
+        let placement = placement.resized(base, side);
+        tile.warp(&placement, side, out);
+        targets.extend(objects.iter().filter_map(|object| placement.target(object, tile, side, image)));
     }
-    colour::change(out, size * size, draws.hue, draws.saturation, draws.value);
+    colour::change(out, side * side, draws.hue, draws.saturation, draws.value);
 }

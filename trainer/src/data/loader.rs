@@ -2,7 +2,7 @@
 
 use super::{
     Batch, DataError, Dataset,
-    augment::{Augment, Draws, Tile, order, render},
+    augment::{Augment, Draws, Mixup, Sides, Tile, order, render, side},
     cache::Cache,
     prefetch::Prefetch,
     source::Source,
@@ -118,47 +118,70 @@ impl Iterator for EpochBatches {
     }
 }
 
+/// Where a picture goes.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    /// Of the epoch.
+    order: &'a [usize],
+    epoch: u32,
+    mosaic: bool,
+    /// In that order.
+    position: usize,
+    /// Its number in the batch.
+    image: u32,
+    sides: Sides,
+}
+
 impl Shared {
     fn batch(&self, order: &[usize], epoch: u32, mosaic: bool, number: usize) -> Result<Batch, DataError> {
-        let (size, from) = (self.config.imgsz as usize, number * self.config.batch);
-        let n = self.config.batch.min(order.len() - from);
-        let mut images = vec![0; n * 3 * size * size];
+        let LoaderConfig { imgsz, batch, seed, augment, .. } = &self.config;
+        let side = side(augment.multi_scale, *imgsz, *seed, epoch, number) as usize;
+        let sides = Sides { base: *imgsz as usize, batch: side };
+        let from = number * batch;
+        let n = (*batch).min(order.len() - from);
+        let mut images = vec![0; n * 3 * side * side];
         let mut targets = Vec::new();
-        for (image, out) in images.chunks_exact_mut(3 * size * size).enumerate() {
-            self.picture(order, epoch, mosaic, from + image, image as u32, out, &mut targets)?;
+        for (image, out) in images.chunks_exact_mut(3 * side * side).enumerate() {
+            let place = Place { order, epoch, mosaic, position: from + image, image: image as u32, sides };
+            self.picture(&place, out, &mut targets)?;
         }
-        Ok(Batch { n, h: size, w: size, images, targets })
+        Ok(Batch { n, h: side, w: side, images, targets })
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one call; a struct for it would be read once")]
-    fn picture(
-        &self,
-        order: &[usize],
-        epoch: u32,
-        mosaic: bool,
-        position: usize,
-        image: u32,
-        out: &mut [u8],
-        targets: &mut Vec<super::Target>,
-    ) -> Result<(), DataError> {
+    fn picture(&self, place: &Place<'_>, out: &mut [u8], targets: &mut Vec<super::Target>) -> Result<(), DataError> {
+        let Place { order, epoch, mosaic, position, .. } = *place;
+        let (augment, seed, key) = (&self.config.augment, self.config.seed, order[position]);
         let (index, tile) = self.first_readable(order, position)?;
-        let draws = Draws::new(&self.config.augment, mosaic, self.config.seed, epoch, order[position]);
-        let objects = |index: usize| &self.dataset.train[index].objects[..];
-        let size = self.config.imgsz as usize;
-        if !draws.mosaic {
-            render(&draws, &[(&tile, objects(index))], size, out, image, targets);
-            return Ok(());
+        self.drawn(&Draws::new(augment, mosaic, seed, epoch, key), (index, &tile), place, out, targets);
+        // As the mosaic, mixing ends before the training does: the last epochs are of pictures as they will be met.
+        if let Some(mix) = Mixup::new(augment, mosaic, seed, epoch, key).filter(|_| mosaic) {
+            let (other, over) = self.partner(mix.partner, place, (index, &tile));
+            let mut second = vec![0; out.len()];
+            self.drawn(&mix.draws, (other, &over), place, &mut second, targets);
+            mix.blend(out, &second);
         }
-        let near = self.neighbours(order, position);
-        let partners = draws.partners.map(|at| {
-            let partner = near[(at * near.len() as f64) as usize % near.len()];
-            // A partner that is gone is replaced by the picture itself, which was just read.
-            self.tile(partner).map_or_else(|| (index, tile.clone()), |tile| (partner, tile))
-        });
-        let [b, c, d] = &partners;
-        let pictures = [(index, &tile), (b.0, &b.1), (c.0, &c.1), (d.0, &d.1)].map(|(index, tile)| (&**tile, objects(index)));
-        render(&draws, &pictures, size, out, image, targets);
         Ok(())
+    }
+
+    /// One picture, or four of which it is the first.
+    fn drawn(&self, draws: &Draws, first: (usize, &Arc<Tile>), place: &Place<'_>, out: &mut [u8], targets: &mut Vec<super::Target>) {
+        let objects = |index: usize| &self.dataset.train[index].objects[..];
+        let (index, tile) = first;
+        let Place { image, sides, .. } = *place;
+        if !draws.mosaic {
+            render(draws, &[(tile, objects(index))], sides, out, image, targets);
+            return;
+        }
+        let [b, c, d] = &draws.partners.map(|at| self.partner(at, place, first));
+        let pictures = [(index, tile), (b.0, &b.1), (c.0, &c.1), (d.0, &d.1)].map(|(index, tile)| (&**tile, objects(index)));
+        render(draws, &pictures, sides, out, image, targets);
+    }
+
+    /// The image at `at`, 0..1 of those around. One that is gone is replaced by `first`, which was just read.
+    fn partner(&self, at: f64, place: &Place<'_>, (index, tile): (usize, &Arc<Tile>)) -> (usize, Arc<Tile>) {
+        let near = self.neighbours(place.order, place.position);
+        let partner = near[(at * near.len() as f64) as usize % near.len()];
+        self.tile(partner).map_or_else(|| (index, tile.clone()), |tile| (partner, tile))
     }
 
     /// The images that the epoch visits around `position`.

@@ -18,9 +18,6 @@ pub enum Rule {
     AdamW,
 }
 
-/// Gradients with a larger norm are scaled down to it.
-const CLIP: f64 = 10.0;
-
 /// What a step did.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Stepped {
@@ -40,7 +37,8 @@ struct Group {
 
 impl Group {
     fn of(variables: &[(String, Tensor, Role)], rule: Rule, roles: &[Role]) -> Self {
-        let chosen = || variables.iter().filter(|v| roles.contains(&v.2));
+        // Those of a frozen layer ask for no gradient.
+        let chosen = || variables.iter().filter(|v| roles.contains(&v.2) && v.1.requires_grad());
         // Like the parameter down to the strides: the fused steps insist.
         let zeros = || chosen().map(|v| v.1.detach().zeros_like()).collect();
         Self {
@@ -61,16 +59,18 @@ pub struct Optimiser {
     biases: Group,
     all: Vec<Tensor>,
     steps: u64,
+    clip_norm: f64,
 }
 
 impl Optimiser {
-    /// For the trainable ones of `variables`, with empty state. They must already have their final memory layout.
-    pub fn new(rule: Rule, variables: &[(String, Tensor, Role)]) -> Self {
+    /// For the trainable ones of `variables`, with empty state. They must already have their final memory layout. Gradients with a
+    /// norm above `clip_norm` are scaled down to it; 0 leaves them.
+    pub fn new(rule: Rule, clip_norm: f64, variables: &[(String, Tensor, Role)]) -> Self {
         let group = |roles: &[Role]| Group::of(variables, rule, roles);
         let (weights, biases) = (group(&[Role::Weight]), group(&[Role::Bias]));
         let norms = group(&[Role::NormWeight, Role::NormBias]);
         let all = [&weights, &norms, &biases].iter().flat_map(|g| &g.params).map(Tensor::shallow_clone).collect();
-        Self { rule, weights, norms, biases, all, steps: 0 }
+        Self { rule, weights, norms, biases, all, steps: 0, clip_norm }
     }
 
     /// One step along the gradients, which are dropped afterwards.
@@ -83,7 +83,7 @@ impl Optimiser {
             clear_grads(&self.all)?;
             return Ok(Stepped::NotFinite);
         }
-        let divide = (norm / CLIP).max(1.0);
+        let divide = if self.clip_norm > 0.0 { (norm / self.clip_norm).max(1.0) } else { 1.0 };
         self.steps += 1;
         let groups = [(&self.weights, pace.lr, pace.weight_decay), (&self.norms, pace.lr, 0.0), (&self.biases, pace.bias_lr, 0.0)];
         for (group, lr, weight_decay) in groups {
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn only_weights_decay_and_biases_have_their_own_rate() {
         let variables = variables();
-        let mut optimiser = Optimiser::new(Rule::Sgd, &variables);
+        let mut optimiser = Optimiser::new(Rule::Sgd, 10.0, &variables);
         variables[..3].iter().fold(Tensor::zeros([1], (Kind::Float, Device::Cpu)), |sum, v| sum + &v.1).backward();
         assert_eq!(optimiser.step(&pace()).unwrap(), Stepped::Moved(3f32.sqrt().into()));
         // 1 − 0.1 · (1 + 0.5), 1 − 0.1 · 1, 1 − 0.2 · 1; statistics are not the optimiser's
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn large_gradients_are_scaled_down_to_the_limit() {
         let variables = variables();
-        let mut optimiser = Optimiser::new(Rule::Sgd, &variables);
+        let mut optimiser = Optimiser::new(Rule::Sgd, 10.0, &variables);
         (&variables[2].1 * 40.0).backward();
         assert_eq!(optimiser.step(&pace()).unwrap(), Stepped::Moved(40.0));
         // 40 is scaled to 10: 1 − 0.2 · 10
@@ -182,10 +182,43 @@ mod tests {
     }
 
     #[test]
+    fn without_a_limit_gradients_are_taken_as_they_are() {
+        let variables = variables();
+        let mut optimiser = Optimiser::new(Rule::Sgd, 0.0, &variables);
+        (&variables[2].1 * 40.0).backward();
+        optimiser.step(&pace()).unwrap();
+        // 1 − 0.2 · 40
+        assert!((variables[2].1.double_value(&[0]) + 7.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn adamw_decays_weights_only() {
+        let variables = variables();
+        let mut optimiser = Optimiser::new(Rule::AdamW, 10.0, &variables);
+        variables[..3].iter().fold(Tensor::zeros([1], (Kind::Float, Device::Cpu)), |sum, v| sum + &v.1).backward();
+        optimiser.step(&pace()).unwrap();
+        // A first step is as long as the rate: 1 − 0.1 · 0.5 − 0.1, 1 − 0.1, 1 − 0.2
+        for (got, want) in values(&variables).iter().zip([0.85, 0.9, 0.8, 0.0]) {
+            assert!((got - want).abs() < 1e-5, "{got} is not {want}");
+        }
+    }
+
+    #[test]
+    fn what_asks_for_no_gradient_is_left_alone() {
+        let variables = variables();
+        let _ = variables[0].1.set_requires_grad(false);
+        let mut optimiser = Optimiser::new(Rule::AdamW, 10.0, &variables);
+        (&variables[0].1 + &variables[2].1).backward();
+        optimiser.step(&pace()).unwrap();
+        assert_eq!(values(&variables)[0], 1.0);
+        assert!(optimiser.state().iter().all(|(name, _)| !name.ends_with(".w")));
+    }
+
+    #[test]
     fn gradients_that_are_not_finite_change_nothing() {
         for rule in [Rule::Sgd, Rule::AdamW] {
             let variables = variables();
-            let mut optimiser = Optimiser::new(rule, &variables);
+            let mut optimiser = Optimiser::new(rule, 10.0, &variables);
             (&variables[0].1 * f64::NAN).backward();
             assert_eq!(optimiser.step(&pace()).unwrap(), Stepped::NotFinite);
             assert_eq!((values(&variables)[0], optimiser.steps()), (1.0, 0));

@@ -21,6 +21,8 @@ pub struct Schedule {
     pub weight_decay: f64,
     /// Batches of warm-up.
     pub warmup: u64,
+    /// The rate falls along half a cosine; otherwise along a line.
+    pub cosine: bool,
     /// Where momentum starts from.
     pub warmup_momentum: f64,
     /// Where the rate of biases starts from: they may run ahead of the weights (SGD), or start at 0 as these do.
@@ -58,9 +60,10 @@ impl Schedule {
 
     /// The pace of batch `index` of the whole run, from 0.
     pub fn at(&self, index: u64) -> Pace {
-        // Half a cosine from 1 to lrf.
         let done = (index as f64 / self.end.max(1) as f64).min(1.0);
-        let factor = self.lrf + (1.0 - self.lrf) * (1.0 + (std::f64::consts::PI * done).cos()) / 2.0;
+        // From 1 to lrf.
+        let left = if self.cosine { (1.0 + (std::f64::consts::PI * done).cos()) / 2.0 } else { 1.0 - done };
+        let factor = self.lrf + (1.0 - self.lrf) * left;
         let lr = self.lr0 * factor;
         let full = ((self.nominal_batch as f64 / self.batch_size as f64).round() as u64).max(1);
         let warm = if index >= self.warmup { 1.0 } else { index as f64 / self.warmup as f64 };
@@ -93,6 +96,7 @@ mod tests {
             momentum: 0.9,
             weight_decay: 5e-4,
             warmup: 200,
+            cosine: true,
             warmup_momentum: 0.8,
             warmup_bias_lr: 0.1,
         }
@@ -121,6 +125,16 @@ mod tests {
         near(schedule().at(1000).lr, 0.01 * 0.01);
         near(schedule().at(5000).lr, 0.01 * 0.01);
         near(schedule().at(500).momentum, 0.9);
+    }
+
+    #[test]
+    fn or_along_a_line() {
+        let line = Schedule { cosine: false, ..schedule() };
+        // After a quarter: 0.01 + 0.99 · ¾ = 0.7525 of lr0, where the cosine still has 0.855.
+        near(line.at(250).lr, 0.01 * 0.7525);
+        near(line.at(500).lr, 0.01 * 0.505);
+        near(line.at(1000).lr, 0.01 * 0.01);
+        assert!((schedule().at(250).lr - 0.01 * 0.855).abs() < 1e-5);
     }
 
     #[test]

@@ -13,12 +13,7 @@ use edgeloop_store::EpochLog;
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::{
-    BatchDone, FitError, Fitted, Job, Observer, Plan,
-    checkpoint::Position,
-    ema::Ema,
-    judge_every,
-    optimiser::{Optimiser, Rule},
-    schedule::Schedule,
+    BatchDone, FitError, Fitted, Job, Observer, Plan, checkpoint::Position, ema::Ema, judge_every, optimiser::Optimiser, schedule::Schedule,
 };
 use crate::{
     data::{Batch, LoaderConfig, TrainLoader, ValLoader},
@@ -53,11 +48,6 @@ pub(super) struct Session<'a> {
     position: Position,
     pace: Pace,
     saved: Instant,
-}
-
-/// Where the rate of biases starts from: SGD's may run ahead of the weights, AdamW's steps have their size from the start.
-fn warmup_bias_lr(rule: Rule) -> f64 {
-    if rule == Rule::Sgd { 0.1 } else { 0.0 }
 }
 
 /// How an epoch ended.
@@ -95,8 +85,9 @@ pub fn predictor(net: &Yolo) -> impl FnMut(&Batch) -> anyhow::Result<Predictions
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(job: &'a Job<'a>, loss: Loss) -> Result<Self, FitError> {
+    pub(super) fn new(job: &'a Job<'a>) -> Result<Self, FitError> {
         let hyper = &job.hyper;
+        let recipe = hyper.recipe;
         let config = LoaderConfig {
             imgsz: hyper.imgsz,
             batch: hyper.batch_size,
@@ -119,11 +110,12 @@ impl<'a> Session<'a> {
         };
         let (mut net, average) = (make()?, make()?);
         net.set_bf16(hyper.bf16);
+        net.freeze(|name| recipe.freezes(name));
         let (variables, averages) = (net.variables(), average.variables());
         for average in &averages {
             let _ = average.1.set_requires_grad(false);
         }
-        let optimiser = Optimiser::new(hyper.optimiser, &variables);
+        let optimiser = Optimiser::new(hyper.optimiser, recipe.clip_norm, &variables);
         let batches = train.batches_per_epoch() as u64;
         let schedule = Schedule {
             batches,
@@ -135,14 +127,15 @@ impl<'a> Session<'a> {
             momentum: hyper.momentum,
             weight_decay: hyper.weight_decay,
             warmup: hyper.warmup_batches,
-            warmup_momentum: 0.8,
-            warmup_bias_lr: warmup_bias_lr(hyper.optimiser),
+            cosine: recipe.cosine,
+            warmup_momentum: recipe.warmup_momentum,
+            warmup_bias_lr: recipe.warmup_bias_lr,
         };
         let ema = Ema::new(&averages, &variables)?;
         let best = Vec::new();
         let mut this = Self {
             job,
-            loss,
+            loss: Loss { gains: recipe.gains, ..Loss::default() },
             schedule,
             train,
             val,
@@ -168,7 +161,7 @@ impl<'a> Session<'a> {
 
     pub(super) fn run(mut self, observer: &mut dyn Observer) -> Result<Fitted, FitError> {
         observer.started(&self.plan(), &self.position.log);
-        while self.index() < self.schedule.end {
+        while self.index() < self.schedule.end && !self.out_of_patience() {
             match self.epoch(observer)? {
                 Turn::Done => {}
                 Turn::Stopped => return Ok(Fitted::Stopped { epochs_done: self.position.epoch }),
@@ -184,7 +177,7 @@ impl<'a> Session<'a> {
             epochs: self.job.hyper.epochs,
             batches: self.schedule.batches,
             images: train as u64,
-            parameters: self.variables.iter().filter(|v| v.2.trainable()).map(|v| v.1.numel() as u64).sum(),
+            parameters: self.variables.iter().filter(|v| v.1.requires_grad()).map(|v| v.1.numel() as u64).sum(),
             judge_every: judge_every(train, self.val.images()),
         }
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod left_alone;
+mod recipe;
 
 use std::{
     path::Path,
@@ -19,7 +20,10 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
-use crate::data::{Augment, Object, Sample, ScanReport};
+use crate::{
+    data::{Augment, Object, Sample, ScanReport},
+    loss::Gains,
+};
 
 const SIDE: u32 = 64;
 
@@ -74,6 +78,7 @@ fn hyper(epochs: u32) -> Hyper {
         close_mosaic: epochs / 2,
         augment: Augment { mosaic: 0.5, ..Augment::default() },
         bf16: false,
+        recipe: Recipe::default(),
     }
 }
 

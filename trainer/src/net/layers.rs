@@ -22,6 +22,8 @@ pub(super) struct Layers {
 struct ConvTensors {
     weight: Tensor,
     rest: Rest,
+    /// Learns nothing; its norm keeps the statistics that it has.
+    frozen: bool,
 }
 
 #[derive(Debug)]
@@ -48,7 +50,7 @@ impl Layers {
             } else {
                 Rest::Bias(next())
             };
-            convs.push(ConvTensors { weight, rest });
+            convs.push(ConvTensors { weight, rest, frozen: false });
         }
         let bins = next().f_flatten(0, -1)?;
         Ok(Self { variables, convs, bins })
@@ -103,6 +105,16 @@ impl Layers {
         })
     }
 
+    /// Takes what `chosen` says by name out of learning.
+    pub(super) fn freeze(&mut self, network: &Network, chosen: impl Fn(&str) -> bool) {
+        for variable in self.variables.iter().filter(|variable| chosen(&variable.name)) {
+            let _ = variable.tensor.set_requires_grad(false);
+        }
+        for (tensors, conv) in self.convs.iter_mut().zip(network.convs()) {
+            tensors.frozen = chosen(&conv.name);
+        }
+    }
+
     pub(super) fn pass(&self, train: bool, bf16: bool) -> Pass<'_> {
         Pass { layers: self, train, bf16 }
     }
@@ -125,7 +137,8 @@ impl Emitter for Pass<'_> {
     type Error = TchError;
 
     fn conv(&mut self, conv: &Conv, x: &Tensor) -> Result<Tensor, TchError> {
-        let ConvTensors { weight, rest } = &self.layers.convs[conv.id];
+        let ConvTensors { weight, rest, frozen } = &self.layers.convs[conv.id];
+        let train = self.train && !frozen;
         let (stride, pad) = (conv.stride as i64, (conv.kernel / 2) as i64);
         let convolve = |x: &Tensor, bias: Option<&Tensor>| x.f_conv2d(weight, bias, [stride, stride], [pad, pad], [1, 1], 1);
         match rest {
@@ -143,8 +156,8 @@ impl Emitter for Pass<'_> {
                     return edgeloop_torch::norm_silu(&y, &norm);
                 }
                 let (weight, bias, mean, var) = (Some(weight), Some(bias), Some(mean), Some(var));
-                let mut y = y.f_batch_norm(weight, bias, mean, var, self.train, NORM_MOMENTUM, NORM_EPS, false)?;
-                if self.train {
+                let mut y = y.f_batch_norm(weight, bias, mean, var, train, NORM_MOMENTUM, NORM_EPS, false)?;
+                if train {
                     let _ = batches.shallow_clone().f_add_scalar_(1)?;
                 }
                 // Autograd would clone the input of an in-place SiLU for the backward pass: in place pays without it only.

@@ -10,7 +10,6 @@ use super::judging::Judged;
 use crate::{
     data::Dataset,
     fit::{Done, Hyper},
-    loss::Gains,
     publish::{self, Content},
     replay::Seen,
     report::Reporter,
@@ -76,13 +75,13 @@ impl Finished<'_> {
         if let Some(retry) = done.retry {
             all.insert("retry".to_owned(), json!(retry));
         }
-        let gains = Gains::default();
+        let gains = hyper.recipe.gains;
         all.insert("replay".to_owned(), seen.record());
         all.insert("gains".to_owned(), json!({"box": gains.bbox, "class": gains.class, "dfl": gains.dfl}));
         TrainingInfo {
             hyper: all,
             seed: settings.seed,
-            epochs: settings.epochs,
+            epochs: hyper.epochs,
             epochs_done: done.log.len() as u32,
             seconds: done.seconds,
             device: format!("{:?}", settings.device).to_lowercase(),

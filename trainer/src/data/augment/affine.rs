@@ -54,14 +54,6 @@ impl Affine {
         let (a, b, d, e) = (self.e / det, -self.b / det, -self.d / det, self.a / det);
         Some(Self { a, b, c: -(a * self.c + b * self.f), d, e, f: -(d * self.c + e * self.f) })
     }
-
-    /// Box around the image of a box: `(x1, y1, x2, y2)`.
-    pub fn bounds(&self, (x1, y1, x2, y2): (f64, f64, f64, f64)) -> (f64, f64, f64, f64) {
-        let corners = [self.apply(x1, y1), self.apply(x2, y1), self.apply(x2, y2), self.apply(x1, y2)];
-        corners.into_iter().fold((f64::INFINITY, f64::INFINITY, f64::NEG_INFINITY, f64::NEG_INFINITY), |(l, t, r, b), (x, y)| {
-            (l.min(x), t.min(y), r.max(x), b.max(y))
-        })
-    }
 }
 
 #[cfg(test)]
@@ -76,11 +68,5 @@ mod tests {
         let (x, y) = map.inverse().unwrap().apply(x, y);
         assert!((x - 11.0).abs() < 1e-9 && (y - 7.0).abs() < 1e-9);
         assert_eq!(Affine::scale(0.0, 1.0).inverse(), None);
-    }
-
-    #[test]
-    fn bounds_of_a_square_turned_by_45_degrees_grow_by_the_root_of_two() {
-        let (x1, _, x2, _) = Affine::rotate(45.0).bounds((-1.0, -1.0, 1.0, 1.0));
-        assert!((x2 - x1 - 2.0 * 2.0_f64.sqrt()).abs() < 1e-9);
     }
 }

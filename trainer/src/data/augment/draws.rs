@@ -31,13 +31,20 @@ pub struct Draws {
     pub saturation: f32,
     /// Factor of the brightness.
     pub value: f32,
+    /// Tilt per pixel from the middle, along x and y.
+    pub perspective: [f64; 2],
 }
 
 impl Draws {
     /// The draws for image `index` in `epoch`. Every value is drawn whether it is used or not: switching the mosaic off
     /// leaves flips and colours as they were.
     pub fn new(augment: &Augment, mosaic: bool, seed: u64, epoch: u32, index: usize) -> Self {
-        let mut rng = rng(b"augment", seed, epoch, index as u64);
+        Self::of(b"augment", augment, mosaic, seed, epoch, index)
+    }
+
+    /// Others for the same image, by `purpose`.
+    pub(super) fn of(purpose: &[u8; 7], augment: &Augment, mosaic: bool, seed: u64, epoch: u32, index: usize) -> Self {
+        let mut rng = rng(purpose, seed, epoch, index as u64);
         let mut unit = || rng.random::<f64>();
         let chance = unit();
         let partners = [unit(), unit(), unit()];
@@ -63,6 +70,8 @@ impl Draws {
             hue,
             saturation,
             value,
+            // Last: what was drawn before there was perspective stays as it was.
+            perspective: [(); 2].map(|()| (unit() * 2.0 - 1.0) * f64::from(augment.perspective)),
         }
     }
 }
@@ -75,7 +84,7 @@ pub fn order(seed: u64, epoch: u32, count: usize) -> Vec<usize> {
 }
 
 /// ChaCha gives unrelated streams for neighbouring keys, so the parts of the key need no mixing.
-fn rng(purpose: &[u8; 7], seed: u64, epoch: u32, index: u64) -> ChaCha8Rng {
+pub(super) fn rng(purpose: &[u8; 7], seed: u64, epoch: u32, index: u64) -> ChaCha8Rng {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
     key[8..12].copy_from_slice(&epoch.to_le_bytes());

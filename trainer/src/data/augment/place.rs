@@ -4,6 +4,7 @@ use super::{
     super::{Object, Target},
     affine::Affine,
     draws::Draws,
+    projective::Projective,
     warp::Tile,
 };
 
@@ -16,7 +17,7 @@ const MIN_LEFT: f64 = 0.1;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Placement {
     /// From pixels of the picture to pixels of the input.
-    pub map: Affine,
+    pub map: Projective,
     /// The part of the picture that is shown: `(x1, y1, x2, y2)` in its pixels.
     pub shown: (f64, f64, f64, f64),
 }
@@ -25,7 +26,7 @@ pub struct Placement {
 pub fn single(draws: &Draws, (width, height): (usize, usize), size: usize) -> Placement {
     // Whole pixels, an odd rest right and below: without changes this is the letterbox to the byte.
     let (left, top) = (size.saturating_sub(width) / 2, size.saturating_sub(height) / 2);
-    let map = Affine::shift(left as f64, top as f64).then(change(draws, size, size));
+    let map = change(draws, size, size).after(Affine::shift(left as f64, top as f64));
     Placement { map, shown: (0.0, 0.0, width as f64, height as f64) }
 }
 
@@ -41,15 +42,16 @@ pub fn mosaic(draws: &Draws, sizes: [(usize, usize); 4], size: usize) -> [Placem
         let left = if at % 2 == 0 { centre_x - width } else { centre_x };
         let top = if at < 2 { centre_y - height } else { centre_y };
         let shown = ((-left).max(0.0), (-top).max(0.0), (canvas - left).min(width), (canvas - top).min(height));
-        Placement { map: Affine::shift(left, top).then(change), shown }
+        Placement { map: change.after(Affine::shift(left, top)), shown }
     })
 }
 
-/// Around the middle of a canvas of side `from`: turn, scale, shear; then to the middle of the input of side `to`, shifted, mirrored.
-fn change(draws: &Draws, from: usize, to: usize) -> Affine {
+/// Around the middle of a canvas of side `from`: tilt, turn, scale, shear; then to the middle of the input of side `to`, shifted, mirrored.
+fn change(draws: &Draws, from: usize, to: usize) -> Projective {
     let (from, to) = (from as f64, to as f64);
     let (mirror_x, mirror_y) = (if draws.fliplr { -1.0 } else { 1.0 }, if draws.flipud { -1.0 } else { 1.0 });
-    Affine::shift(-from / 2.0, -from / 2.0)
+    Projective::tilt(draws.perspective)
+        .after(Affine::shift(-from / 2.0, -from / 2.0))
         .then(Affine::rotate(draws.angle))
         .then(Affine::scale(draws.scale, draws.scale))
         .then(Affine::shear(draws.shear[0], draws.shear[1]))
@@ -59,6 +61,15 @@ fn change(draws: &Draws, from: usize, to: usize) -> Affine {
 }
 
 impl Placement {
+    /// The same place in an input of `side` rather than `size` pixels.
+    pub fn resized(self, size: usize, side: usize) -> Self {
+        if size == side {
+            return self;
+        }
+        let factor = side as f64 / size as f64;
+        Self { map: self.map.then(Affine::scale(factor, factor)), ..self }
+    }
+
     /// A box of the picture as a target of the input: cut at the edges of what is shown; `None` when too little is left.
     pub fn target(&self, object: &Object, tile: &Tile, size: usize, image: u32) -> Option<Target> {
         let (width, height, size) = (tile.width as f64, tile.height as f64, size as f64);
@@ -70,9 +81,10 @@ impl Placement {
         if shown.0 >= shown.2 || shown.1 >= shown.3 {
             return None;
         }
-        let (x1, y1, x2, y2) = self.map.bounds(shown);
+        let (x1, y1, x2, y2) = self.map.bounds(shown)?;
         let (x1, y1, x2, y2) = (x1.max(0.0), y1.max(0.0), x2.min(size), y2.min(size));
-        let before = self.map.bounds(whole);
+        // Of a box that reaches beyond the horizon, what is shown counts as all of it.
+        let before = self.map.bounds(whole).unwrap_or((x1, y1, x2, y2));
         let left = (x2 - x1) * (y2 - y1) / ((before.2 - before.0) * (before.3 - before.1));
         // Written so that what is not a number is left out too.
         if !(x2 - x1 >= MIN_SIDE && y2 - y1 >= MIN_SIDE && left >= MIN_LEFT) {

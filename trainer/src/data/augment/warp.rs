@@ -1,6 +1,6 @@
 //! Sampling a picture through an affine map into one plane per colour.
 
-use super::{affine::Affine, place::Placement};
+use super::{affine::Affine, place::Placement, projective::Projective};
 use edgeloop_vision::Image;
 
 /// A decoded picture, resized to fit the input; RGB, row-major.
@@ -40,6 +40,7 @@ impl Tile {
     /// Draws the shown part into `out`, `[3, size, size]`. Pixels whose centre it does not cover are left as they are.
     pub fn warp(&self, placement: &Placement, size: usize, out: &mut [u8]) {
         let Some(back) = placement.map.inverse() else { return };
+        let Some(back) = back.affine() else { return self.warp_tilted(&back, placement.shown, size, out) };
         let (red, rest) = out.split_at_mut(size * size);
         let (green, blue) = rest.split_at_mut(size * size);
         for row in 0..size {
@@ -52,6 +53,19 @@ impl Tile {
             // Sampling is between pixel centres, hence the half.
             let start = Cursor { x: fixed(x - 0.5), y: fixed(y - 0.5), dx: fixed(back.a), dy: fixed(back.d) };
             self.sample(start, &mut red[span.clone()], &mut green[span.clone()], &mut blue[span]);
+        }
+    }
+
+    /// The same pixel by pixel: with perspective the steps between samples differ.
+    fn warp_tilted(&self, back: &Projective, (left, top, right, bottom): (f64, f64, f64, f64), size: usize, out: &mut [u8]) {
+        let (red, rest) = out.split_at_mut(size * size);
+        let (green, blue) = rest.split_at_mut(size * size);
+        for at in 0..size * size {
+            let Some((x, y)) = back.apply((at % size) as f64 + 0.5, (at / size) as f64 + 0.5) else { continue };
+            if x >= left && x < right && y >= top && y < bottom {
+                let here = Cursor { x: fixed(x - 0.5), y: fixed(y - 0.5), dx: 0, dy: 0 };
+                self.sample(here, &mut red[at..=at], &mut green[at..=at], &mut blue[at..=at]);
+            }
         }
     }
 
@@ -178,6 +192,45 @@ mod tests {
                 sum.iter_mut().zip(out).for_each(|(sum, drawn)| *sum += drawn);
             }
             assert!(sum.iter().all(|&times| times == 1), "{index}");
+        }
+    }
+
+    #[test]
+    fn four_tilted_pictures_leave_no_gap_and_overlap_nowhere() {
+        let draws = Draws { mosaic: true, centre: [0.4, 0.6], perspective: [0.002, -0.003], ..still() };
+        let tile = Tile::new(Image::filled(64, 64, [1, 1, 1]));
+        let mut sum = vec![0; 3 * 64 * 64];
+        for place in mosaic(&draws, [(64, 64); 4], 64) {
+            let mut out = vec![0; 3 * 64 * 64];
+            tile.warp(&place, 64, &mut out);
+            sum.iter_mut().zip(out).for_each(|(sum, drawn)| *sum += drawn);
+        }
+        // The tilt brings the canvas' far edges into sight at most: what is drawn is drawn once.
+        assert!(sum.iter().all(|&times| times <= 1) && sum.iter().filter(|&&times| times == 1).count() > 3 * 64 * 64 * 9 / 10);
+    }
+
+    #[test]
+    fn a_tilted_picture_shows_its_box_where_the_target_says() {
+        // A white square on black: the bounds of what is white are the bounds of the target, to a pixel.
+        let mut image = Image::filled(100, 100, [0, 0, 0]);
+        for (y, x) in (20..60).flat_map(|y| (30..80).map(move |x| (y, x))) {
+            image.data[(y * 100 + x) * 3..][..3].fill(255);
+        }
+        let tile = Tile::new(image);
+        let place = single(&Draws { perspective: [0.004, -0.003], ..still() }, (100, 100), 100);
+        let mut out = vec![0; 3 * 100 * 100];
+        tile.warp(&place, 100, &mut out);
+        let white: Vec<(usize, usize)> = (0..10_000).filter(|&at| out[at] > 127).map(|at| (at % 100, at / 100)).collect();
+        let span = |of: fn(&(usize, usize)) -> usize| {
+            let (least, most) = (white.iter().map(of).min().unwrap(), white.iter().map(of).max().unwrap());
+            (least as f32 / 100.0, (most + 1) as f32 / 100.0)
+        };
+        let ((left, right), (top, bottom)) = (span(|p| p.0), span(|p| p.1));
+        let object = crate::data::Object { class: 0, cx: 0.55, cy: 0.4, w: 0.5, h: 0.4 };
+        let target = place.target(&object, &tile, 100, 0).unwrap();
+        let of = [target.cx - target.w / 2.0, target.cx + target.w / 2.0, target.cy - target.h / 2.0, target.cy + target.h / 2.0];
+        for (said, seen) in of.into_iter().zip([left, right, top, bottom]) {
+            assert!((said - seen).abs() <= 0.011, "{of:?} {left} {right} {top} {bottom}");
         }
     }
 

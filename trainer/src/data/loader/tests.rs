@@ -104,3 +104,47 @@ fn settings_that_make_no_sense_are_refused() {
     let empty = Dataset { train: Vec::new(), report: ScanReport::default(), ..(*dataset).clone() };
     assert!(matches!(TrainLoader::new(Arc::new(empty), config()), Err(DataError::EmptySide { side: "train", .. })));
 }
+
+#[test]
+fn every_batch_has_a_side_of_its_own_and_boxes_stay_where_they_were() {
+    let dir = flat(40);
+    let dataset = dataset(&dir);
+    let plain = LoaderConfig { augment: Augment::NONE, imgsz: 128, ..config() };
+    let varied = LoaderConfig { augment: Augment { multi_scale: 0.5, ..Augment::NONE }, ..plain.clone() };
+    let (one, many) = (batches(&dataset, plain, 1, false), batches(&dataset, varied.clone(), 1, false));
+    let sides: std::collections::BTreeSet<usize> = many.iter().map(|batch| batch.h).collect();
+    assert!(sides.len() > 1 && sides.iter().all(|side| side % 32 == 0 && (64..=192).contains(side)), "{sides:?}");
+    for (number, (one, many)) in one.iter().zip(&many).enumerate() {
+        assert_eq!((many.h as u32, many.images.len()), (side(0.5, 128, 1, 1, number), many.n * 3 * many.h * many.w));
+        assert_eq!(one.targets.len(), many.targets.len());
+        for (a, b) in one.targets.iter().zip(&many.targets) {
+            let off = [a.cx - b.cx, a.cy - b.cy, a.w - b.w, a.h - b.h].map(f32::abs);
+            assert!(a.class == b.class && a.image == b.image && off.into_iter().all(|off| off < 1e-5), "{a:?} {b:?}");
+        }
+    }
+    assert_eq!(many, batches(&dataset, LoaderConfig { workers: 0, ..varied }, 1, false));
+}
+
+#[test]
+fn a_mixed_picture_has_the_boxes_of_both() {
+    let dir = flat(40);
+    let dataset = dataset(&dir);
+    let plain = LoaderConfig { augment: Augment::NONE, ..config() };
+    let mixed = LoaderConfig { augment: Augment { mixup: 1.0, ..Augment::NONE }, ..plain.clone() };
+    let count = |batches: &[Batch]| batches.iter().map(|batch| batch.targets.len()).sum::<usize>();
+    let (alone, both) = (batches(&dataset, plain, 1, true), batches(&dataset, mixed.clone(), 1, true));
+    for (alone, both) in alone.iter().zip(&both) {
+        // Every box of the first picture is still there, and those of another one beside it.
+        for image in 0..alone.n as u32 {
+            let of = |batch: &Batch| batch.targets.iter().filter(|t| t.image == image).copied().collect::<Vec<_>>();
+            assert_eq!(of(both)[..of(alone).len()], of(alone)[..]);
+        }
+    }
+    let images = dataset.train.iter().map(|sample| sample.objects.len()).collect::<Vec<_>>();
+    let (least, most) = (images.iter().min().unwrap(), images.iter().max().unwrap());
+    let n = dataset.train.len();
+    assert!((count(&alone) + n * least..=count(&alone) + n * most).contains(&count(&both)) && *most > 0);
+    // The last epochs are without.
+    let last = LoaderConfig { augment: Augment::NONE, ..mixed.clone() };
+    assert_eq!(batches(&dataset, mixed, 1, false), batches(&dataset, last, 1, false));
+}

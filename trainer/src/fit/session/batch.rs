@@ -67,10 +67,7 @@ mod tests {
     use tch::Device;
 
     use super::*;
-    use crate::{
-        fit::{Job, tests::toy},
-        loss::Loss,
-    };
+    use crate::fit::{Job, tests::toy};
 
     #[test]
     fn a_bad_batch_leaves_no_trace_in_the_norms() {
@@ -89,7 +86,7 @@ mod tests {
             budget: None,
             stop: &|| false,
         };
-        let mut session = Session::new(&job, Loss::default()).unwrap();
+        let mut session = Session::new(&job).unwrap();
         let weight = session.variables[0].1.detach();
         let (good, bad) = (weight.copy(), weight.full_like(f64::NAN));
         edgeloop_torch::copy(&[weight.shallow_clone()], &[bad]).unwrap();

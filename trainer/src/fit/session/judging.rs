@@ -31,6 +31,22 @@ impl Session<'_> {
         Ok(edgeloop_torch::copy(&self.best, &averages)?)
     }
 
+    /// Whether the run ends early. A function of the position, so that a run that goes on ends where one that was not stopped does.
+    pub(super) fn out_of_patience(&self) -> bool {
+        let recipe = &self.job.hyper.recipe;
+        let position = &self.position;
+        // Between judgings nothing is known that was not known at the last one.
+        let judged = position.batch == 0 && position.log.last().is_some_and(|last| !last.map50.is_nan());
+        let Some(best) = position.best.filter(|best| judged && recipe.out_of_patience(position.epoch, best.epoch)) else { return false };
+        tracing::info!(
+            best_epoch = best.epoch,
+            epoch = position.epoch,
+            patience = recipe.patience,
+            "no better epoch for PATIENCE epochs: it ends"
+        );
+        true
+    }
+
     pub(super) fn finish(self) -> Result<Fitted, FitError> {
         let averages: Vec<Tensor> = self.averages.iter().map(|v| v.1.shallow_clone()).collect();
         let best_epoch = match self.position.best {
@@ -52,5 +68,61 @@ impl Session<'_> {
             seconds: self.position.seconds[0],
             images_per_s: images / trained.max(f64::MIN_POSITIVE),
         })))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use edgeloop_model::{Network, Scale};
+    use edgeloop_store::EpochLog;
+    use tch::Device;
+
+    use super::*;
+    use crate::fit::{BatchDone, Hyper, Job, Observer, Plan, recipe::Recipe, tests::toy};
+
+    struct Nobody;
+
+    impl Observer for Nobody {
+        fn started(&mut self, _: &Plan, _: &[EpochLog]) {}
+        fn batch(&mut self, _: &BatchDone) {}
+        fn epoch(&mut self, _: &EpochLog) -> anyhow::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Epochs that a run of nine makes whose first was better than any other can be.
+    fn epochs(patience: u32) -> usize {
+        let dir = tempfile::tempdir().unwrap();
+        let (dataset, hyper) = toy(dir.path());
+        let hyper = Hyper { epochs: 9, recipe: Recipe { patience, ..Recipe::default() }, ..hyper };
+        let network = Network::yolov8(Scale::N, 2);
+        let job = Job {
+            hyper,
+            network: &network,
+            init: None,
+            dataset,
+            device: Device::Cpu,
+            workers: 0,
+            cache_mb: 16,
+            checkpoint: None,
+            budget: None,
+            stop: &|| false,
+        };
+        let mut session = Session::new(&job).unwrap();
+        session.position.best = Some(Best { epoch: 1, fitness: 2.0 });
+        session.best = session.averages.iter().map(|v| v.1.copy()).collect();
+        let Fitted::Done(done) = session.run(&mut Nobody).unwrap() else { panic!("nobody stopped it") };
+        assert_eq!(done.best_epoch, 1);
+        done.log.len()
+    }
+
+    #[test]
+    fn patience_ends_a_run_that_gets_no_better() {
+        // 8 train and 4 val images: judged every second epoch and in the last three.
+        assert_eq!(epochs(0), 9);
+        assert_eq!(epochs(3), 4);
+        // The fifth would be out of patience, but is not judged.
+        assert_eq!(epochs(4), 6);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Session, retry::FACTOR, warmup_bias_lr};
+use super::{Session, retry::FACTOR};
 use crate::fit::{
     budget::{Budget, Costs},
     checkpoint::Position,
@@ -78,6 +78,6 @@ impl Session<'_> {
         }
         let factor = if self.position.retry.is_some() { FACTOR } else { 1.0 };
         self.schedule.lr0 = hyper.lr0 * factor;
-        self.schedule.warmup_bias_lr = warmup_bias_lr(hyper.optimiser) * factor;
+        self.schedule.warmup_bias_lr = hyper.recipe.warmup_bias_lr * factor;
     }
 }

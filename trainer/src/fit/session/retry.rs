@@ -5,10 +5,7 @@ use std::time::Instant;
 use edgeloop_store::LowerRate;
 
 use super::{Pace, Session, batch::MAX_NOT_FINITE};
-use crate::{
-    fit::{FitError, Observer},
-    loss::Loss,
-};
+use crate::fit::{FitError, Observer};
 
 /// A rate that breaks a training is usually several times too high; a tenth of it learns slowly, and the gate judges the result.
 pub(super) const FACTOR: f64 = 0.1;
@@ -28,7 +25,7 @@ impl<'a> Session<'a> {
         let seconds = self.position.seconds[0];
         // Two of them need not be in memory at once.
         drop(self);
-        let mut again: Session<'a> = Session::new(job, Loss::default())?;
+        let mut again: Session<'a> = Session::new(job)?;
         let retry = LowerRate { epoch, batch, lr0_before: before, lr0: before * FACTOR };
         tracing::warn!(
             epoch,

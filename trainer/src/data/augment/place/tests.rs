@@ -97,3 +97,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn perspective_makes_what_is_far_smaller() {
+    // About the middle of 100 × 100 the box is (10..30, −10..10); with a tilt of 0.01 its left side is divided by 1.1 and its
+    // right by 1.3: x from 10 / 1.1 = 9.0909 to 30 / 1.3 = 23.0769, y ∓ 10 / 1.1 = 9.0909, the larger of both sides.
+    let place = single(&Draws { perspective: [0.01, 0.0], ..still() }, (100, 100), 100);
+    let target = place.target(&object(0.7, 0.5, 0.2, 0.2), &tile(100, 100), 100, 0).unwrap();
+    close(target, 0.5 + 0.160_839, 0.5, 0.139_860, 0.181_818);
+}
+
+#[test]
+fn in_a_larger_input_boxes_are_the_same_fractions() {
+    let draws = Draws { scale: 1.5, translate: [0.1, -0.1], angle: 10.0, perspective: [0.001, 0.002], ..still() };
+    let place = single(&draws, (100, 60), 100);
+    let object = object(0.5, 0.5, 0.3, 0.4);
+    let (one, other) = (place.target(&object, &tile(100, 60), 100, 0).unwrap(), place.resized(100, 160));
+    close(other.target(&object, &tile(100, 60), 160, 0).unwrap(), one.cx, one.cy, one.w, one.h);
+}
