@@ -150,7 +150,7 @@ impl Emitter for Pass<'_> {
             Rest::Bias(bias) => convolve(x, Some(bias)),
             Rest::Norm { weight, bias, mean, var, batches } => {
                 let y = convolve(x, None)?;
-                if self.train && edgeloop_torch::fuses(&y) {
+                if train && edgeloop_torch::fuses(&y) {
                     let _ = batches.shallow_clone().f_add_scalar_(1)?;
                     let norm = Norm { weight, bias, mean, var, momentum: NORM_MOMENTUM, eps: NORM_EPS };
                     return edgeloop_torch::norm_silu(&y, &norm);

@@ -37,7 +37,9 @@ fn names_travel_with_what_is_written() {
         // what is written is written again without being told the names
         let again = dir.path().join(format!("again-{name}"));
         import(&[&out, Path::new("--out"), &again]).unwrap();
-        assert_eq!(fs::read(&out).unwrap(), fs::read(&again).unwrap());
+        // Not byte by byte: the order of safetensors' metadata is a hash map's.
+        let again = Brought::read(&again, None).unwrap();
+        assert_eq!((again.imported.weights, again.names.unwrap()), (weights.clone(), vec!["bolt".to_owned(), "6' nut".to_owned()]));
     }
     import(&[&path]).unwrap();
     assert!(dir.path().join("mine.edgeloop.pt").is_file());
