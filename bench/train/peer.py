@@ -26,6 +26,8 @@ p.add_argument("--val", action="store_true")
 p.add_argument("--save")
 a = p.parse_args()
 os.environ["OMP_NUM_THREADS"] = str(a.threads)
+# It looks for updates, fonts and weights otherwise, and waits for answers.
+os.environ["YOLO_OFFLINE"] = "true"
 
 import torch  # noqa: E402
 from ultralytics import YOLO  # noqa: E402
