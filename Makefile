@@ -70,8 +70,8 @@ bench-beside: build ## one training beside a saturated inferer; target/bench/bes
 	$$(scripts/yardstick) bench/train/beside.py $(TARGET) target/bench/few target/bench/few-models target/bench/beside.json
 
 .PHONY: forgetting
-forgetting: setup ## a new class in new images alone: kept by replay, refused by the gate without (a minute; not part of test)
-	OMP_WAIT_POLICY=PASSIVE cargo test --release --locked -p edgeloop-trainer --test forgetting -- --ignored --nocapture
+forgetting: setup ## a new class in new images alone: kept by replay, refused by the gate without; with its figures
+	OMP_WAIT_POLICY=PASSIVE cargo test --release --locked -p edgeloop-trainer --test forgetting -- --nocapture
 
 .PHONY: kill-train
 kill-train: setup ## kill -9 a training at twenty random moments (KILLS=n); `make test` does five

@@ -6,7 +6,7 @@
 
 use std::{fs, path::Path, process::Command};
 
-use edgeloop_store::{GateDecision, Metadata, Store};
+use edgeloop_store::{GateDecision, HistoryEvent, Metadata, Store};
 use edgeloop_vision::{Image, encode::encode_png};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -58,7 +58,6 @@ fn map50(metadata: &Metadata) -> Vec<(String, f64)> {
 }
 
 #[test]
-#[ignore = "a minute of two cores: make forgetting"]
 fn replay_keeps_what_was_known_and_the_gate_stops_what_forgot_it() {
     let (images, models) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     (0..160).for_each(|number| draw(images.path(), number, &[0, 1]));
@@ -95,4 +94,45 @@ fn replay_keeps_what_was_known_and_the_gate_stops_what_forgot_it() {
     assert_eq!(forgot.gate.decision, GateDecision::Rejected);
     assert_eq!(forgot.training.hyper["replay"]["replayed"], 0);
     assert_eq!(Store::open(without.path()).unwrap().pointer().unwrap().unwrap().metadata.version, base.version);
+}
+
+#[test]
+fn the_next_run_sees_what_is_new_and_a_share_of_the_rest_and_force_is_written_down() {
+    let (images, models) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    (0..30).for_each(|number| draw(images.path(), number, &[0, 1]));
+    fs::write(images.path().join("classes.txt"), "red\nblue\n").unwrap();
+    train(images.path(), models.path(), "1", &[("GATE_MIN_MAP50", "0")]);
+    let store = Store::open(models.path()).unwrap();
+    let first = store.pointer().unwrap().unwrap().metadata;
+    assert_eq!(first.training.hyper["replay"]["new"], first.dataset.train_images);
+    assert_eq!(store.seen(&first.version).unwrap().len() as u64, first.dataset.train_images);
+
+    // Other numbers for the same names, a new class between them, and new images.
+    for number in 0..30 {
+        let path = images.path().join(format!("{number:03}.txt"));
+        let renumbered: Vec<String> = fs::read_to_string(&path)
+            .unwrap()
+            .lines()
+            .map(|row| row.strip_prefix('0').map_or_else(|| "0".to_owned() + &row[1..], |rest| "2".to_owned() + rest))
+            .collect();
+        fs::write(path, renumbered.join("\n")).unwrap();
+    }
+    (30..50).for_each(|number| draw(images.path(), number, &[1]));
+    fs::write(images.path().join("classes.txt"), "blue\ngreen\nred\n").unwrap();
+    let refusing = [("REPLAY_SHARE", "0.5"), ("GATE_MAX_DROP", "-2")];
+    train(images.path(), models.path(), "1", &[&refusing[..], &[("FORCE_PROMOTE", "it knows green")]].concat());
+    let second = store.pointer().unwrap().unwrap().metadata;
+    let replay = |key: &str| second.training.hyper["replay"][key].as_u64().unwrap();
+    assert_eq!((replay("older"), replay("new")), (first.dataset.train_images, second.dataset.train_images - first.dataset.train_images));
+    assert!(replay("replayed") >= replay("older").div_ceil(2) && replay("replayed") < replay("older"), "{:?}", second.training.hyper);
+
+    assert_eq!((second.training.parent, second.gate.decision), (Some(first.version.clone()), GateDecision::Rejected));
+    assert_eq!(second.gate.forced.unwrap().reason, "it knows green");
+    let [compared] = &second.gate.comparisons[..] else { panic!("one rival") };
+    assert_eq!((compared.rival.clone(), compared.new_classes.clone()), (first.version, vec!["green".to_owned()]));
+    let last = store.history().unwrap().pop().unwrap();
+    assert_eq!(
+        (last.event, last.version, last.forced, last.reason.as_str()),
+        (HistoryEvent::Promoted, second.version, true, "it knows green")
+    );
 }
