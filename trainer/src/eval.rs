@@ -8,11 +8,7 @@ pub mod pictures;
 mod tests;
 mod text;
 
-use edgeloop_vision::map::{
-    Evaluator,
-    confusion::Confusion,
-    curve::{Curve, Curves},
-};
+use edgeloop_vision::map::{Evaluator, confusion::Confusion, curve::Curve};
 use serde::Serialize;
 
 use crate::{
@@ -91,14 +87,13 @@ pub fn evaluate(
     classes: &[String],
 ) -> Result<Evaluation, JudgeError> {
     let count = classes.len();
-    let (mut evaluator, mut confusion, mut curves) = (Evaluator::new(count), Confusion::new(count), Curves::new(count));
+    let (mut evaluator, mut confusion) = (Evaluator::new(count), Confusion::new(count));
     each_image(predict, val, subject.knows, classes, &mut |found, truths| {
         evaluator.add_image(found, truths);
         confusion.add_image(found, truths);
-        curves.add_image(found, truths);
     })?;
     let report = evaluator.finish();
-    let figures = report.per_class.iter().zip(curves.finish()).zip(classes);
+    let figures = report.per_class.iter().zip(evaluator.curves()).zip(classes);
     let class = |((figures, curve), name): ((&edgeloop_vision::map::ClassReport, Curve), &String)| Class {
         name: name.clone(),
         boxes: figures.boxes,

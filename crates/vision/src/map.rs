@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::boxes::Xyxy;
 use crate::nms::Detection;
 
+use curve::Curve;
 pub use ranking::{Ranking, Scratch};
 
 /// One labelled object, in the same pixels as the detections it is compared with.
@@ -154,6 +155,12 @@ impl Evaluator {
         let classes = aps.len().max(1) as f64;
         let all: f64 = aps.iter().flatten().sum();
         (aps.iter().map(|ap| ap[0]).sum::<f64>() / classes, all / THRESHOLDS as f64 / classes)
+    }
+
+    /// Precision against recall at IoU .50, a curve for each class.
+    pub fn curves(&mut self) -> Vec<Curve> {
+        self.sort();
+        self.classes.iter().map(Curve::of).collect()
     }
 
     fn sort(&mut self) {

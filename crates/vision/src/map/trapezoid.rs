@@ -1,7 +1,7 @@
 //! The other convention: the same curve, joined by straight lines and integrated. Today's YOLO tools report this figure, so it is
 //! the one to compare with theirs; COCO's is the one that everything here decides by.
 
-use super::{Class, THRESHOLDS};
+use super::{Class, THRESHOLDS, curve::envelope};
 
 /// Recalls at which the lines are taken: 0, .01, … 1.
 const POINTS: usize = 101;
@@ -10,16 +10,12 @@ const POINTS: usize = 101;
 /// last recall that is reached precision is 0; up to there it is the best at that recall or beyond.
 pub(super) fn average_precision(class: &Class) -> [f64; THRESHOLDS] {
     std::array::from_fn(|threshold| {
-        let (mut hits, mut curve) = (0u64, vec![(0.0, 1.0)]);
-        for (shown, m) in class.matched.iter().enumerate() {
-            hits += u64::from(m.hits >> threshold & 1);
-            curve.push((hits as f64 / class.truths as f64, hits as f64 / (shown + 1) as f64));
-        }
-        let reached = hits as f64 / class.truths as f64;
+        let points = envelope(class, threshold);
+        let recall = |hits: u64| hits as f64 / class.truths as f64;
+        let reached = points.last().map_or(0.0, |point| recall(point.0));
+        let mut curve = vec![(0.0, 1.0)];
+        curve.extend(points.iter().map(|&(hits, precision)| (recall(hits), precision)));
         curve.extend([(reached, 0.0), (1.0, 0.0)]);
-        for at in (1..curve.len()).rev() {
-            curve[at - 1].1 = f64::max(curve[at - 1].1, curve[at].1);
-        }
         let mut at = 0;
         let heights: Vec<f64> = (0..POINTS)
             .map(|point| {
