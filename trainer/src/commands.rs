@@ -59,6 +59,11 @@ impl Cli {
         }
     }
 
+    /// Whether libtorch's threads have anything to do.
+    pub fn computes(&self) -> bool {
+        matches!(self.command, None | Some(Command::Eval(_)))
+    }
+
     /// Does it.
     ///
     /// # Errors

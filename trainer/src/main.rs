@@ -8,7 +8,9 @@ use edgeloop_trainer::{commands::Cli, machine, settings::hyp};
 fn main() -> ExitCode {
     let (cli, warning): (Cli, _) = hyp::parse();
     logs::init(cli.logs());
-    machine::settle();
+    if cli.computes() {
+        machine::settle();
+    }
     if let Some(warning) = warning {
         tracing::warn!("{warning}");
     }
