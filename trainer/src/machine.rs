@@ -2,9 +2,9 @@
 //!
 //! libtorch's OpenMP threads spin while they wait, for milliseconds by default. On cores of their own that is right; where
 //! something else needs the same cores, a spinning thread takes the time that the one it waits for would use, and a training
-//! comes to a halt (0.85 images/s instead of 80). Asleep at once, they lose half of the speed to waking up (39 images/s).
-//! Some 2,000 rounds, tens of microseconds, are long enough for the usual wait and too short to hurt (72 images/s, and 14
-//! beside one busy thread on two cores, where both others finish no epoch). OpenMP reads the number once, when the library is
+//! comes to a halt (0.85 images/s instead of 80). Asleep at once, they lose a quarter of the speed to waking up (60 images/s).
+//! Some 2,000 rounds, tens of microseconds, are long enough for the usual wait (89 images/s, 83 by default) and too short to hurt
+//! (with 3,000: 14 images/s beside one busy thread on two cores, where both others finish no epoch). OpenMP reads the number once, when the library is
 //! loaded, so the process has to begin again to change it.
 
 use std::{ffi::OsStr, os::unix::process::CommandExt, process::Command};
