@@ -8,6 +8,7 @@
 
 pub mod commands;
 pub mod data;
+mod digest;
 pub mod eval;
 pub mod export;
 pub mod fit;

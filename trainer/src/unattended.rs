@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 pub use hours::{BadHours, Hours};
 pub use secret::Secret;
 
-use crate::{data::Dataset, settings::Settings};
+use crate::{data::Dataset, digest::hex, settings::Settings};
 
 /// Settings of a training that is left alone.
 #[derive(Debug, Clone, Args)]
@@ -113,7 +113,18 @@ pub fn settings_digest(settings: &Settings, dataset: &Dataset) -> String {
 }
 
 fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(bytes))
+}
+
+/// From words of a command line.
+#[cfg(test)]
+pub(crate) fn parse(args: &[&str]) -> Result<Unattended, clap::Error> {
+    #[derive(clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        unattended: Unattended,
+    }
+    <Cli as clap::Parser>::try_parse_from(["x"].iter().chain(args)).map(|cli| cli.unattended)
 }
 
 #[cfg(test)]
@@ -121,19 +132,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::time::UNIX_EPOCH;
 
-    use clap::Parser;
-
     use super::*;
-
-    #[derive(Parser)]
-    struct Cli {
-        #[command(flatten)]
-        unattended: Unattended,
-    }
-
-    fn parse(args: &[&str]) -> Result<Unattended, clap::Error> {
-        Cli::try_parse_from(["x"].iter().chain(args)).map(|cli| cli.unattended)
-    }
 
     fn at(hour: u64) -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(1_795_219_200 + hour * 3600)

@@ -6,6 +6,7 @@ use super::{
     labels,
     survey::{Survey, Surveyed, check_options, survey},
 };
+use crate::digest::hex;
 use sha2::{Digest, Sha256};
 use std::{
     collections::HashSet,
@@ -147,7 +148,7 @@ fn fingerprint(usable: &[Surveyed], classes: &[String]) -> String {
     let mut lines: Vec<[u8; 32]> = usable.iter().map(line).collect();
     lines.sort_unstable();
     lines.iter().for_each(|line| put(line));
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize())
 }
 
 fn line(image: &Surveyed) -> [u8; 32] {

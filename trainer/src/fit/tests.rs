@@ -115,6 +115,22 @@ impl Observer for Witness {
     }
 }
 
+/// A run in the thread that asks, which nothing stops and nothing is kept of.
+pub(super) fn toy_job<'a>(hyper: Hyper, network: &'a Network, dataset: Arc<Dataset>) -> Job<'a> {
+    Job {
+        hyper,
+        network,
+        init: None,
+        dataset,
+        device: Device::Cpu,
+        workers: 0,
+        cache_mb: 16,
+        checkpoint: None,
+        budget: None,
+        stop: &|| false,
+    }
+}
+
 /// How it is run, besides its numbers.
 #[derive(Default)]
 struct How<'a> {
@@ -130,16 +146,12 @@ fn run(data: &Arc<Dataset>, hyper: Hyper, how: How<'_>) -> (Result<Fitted, FitEr
     let mut witness = Witness { stop_after: how.stop_after, ..Witness::default() };
     let stop = witness.stop.clone();
     let job = Job {
-        hyper,
-        network: &network,
         init: how.init,
-        dataset: data.clone(),
-        device: Device::Cpu,
         workers: 1,
-        cache_mb: 16,
         checkpoint: how.checkpoint.map(|(dir, every)| Keep { dir: dir.to_owned(), run: "run".to_owned(), every }),
         budget: how.budget,
         stop: &|| stop.load(Ordering::Relaxed),
+        ..toy_job(hyper, &network, data.clone())
     };
     (fit(&job, &mut witness), witness)
 }

@@ -32,20 +32,13 @@ pub(super) fn nothing_new(last: Option<&Attempt>, now: &Material, wanted: &Unatt
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use clap::Parser;
     use edgeloop_store::{Ended, OutcomeKind};
     use rstest::rstest;
 
     use super::*;
 
-    #[derive(Parser)]
-    struct Cli {
-        #[command(flatten)]
-        unattended: Unattended,
-    }
-
     fn wanted(args: &[&str]) -> Unattended {
-        Cli::try_parse_from(["x"].iter().chain(args)).unwrap().unattended
+        crate::unattended::parse(args).unwrap()
     }
 
     fn images(names: &str) -> Vec<String> {

@@ -72,18 +72,10 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::time::Duration;
 
-    use clap::Parser;
-
     use super::*;
 
-    #[derive(Parser)]
-    struct Cli {
-        #[command(flatten)]
-        unattended: Unattended,
-    }
-
     fn unattended(args: &[&str]) -> Unattended {
-        Cli::try_parse_from(["x"].iter().chain(args)).unwrap().unattended
+        crate::unattended::parse(args).unwrap()
     }
 
     #[test]

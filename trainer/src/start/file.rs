@@ -14,7 +14,7 @@ use edgeloop_model::{
 use edgeloop_store::{Beside, StoreError};
 use sha2::{Digest, Sha256};
 
-use crate::data::names;
+use crate::{data::names, digest::hex};
 
 /// Weights that somebody brings.
 #[derive(Debug, Clone, Args)]
@@ -93,7 +93,7 @@ impl Brought {
     pub fn read(path: &Path, given: Option<&str>) -> Result<Self, StartError> {
         let bytes = read_bounded(path).map_err(|why| StartError::Read { path: path.to_owned(), why })?;
         let imported = import::import(&bytes).map_err(|why| StartError::Import { path: path.to_owned(), why })?;
-        let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = hex(&Sha256::digest(&bytes));
         drop(bytes);
         let classes = imported.network.classes;
         let usable = |names: Vec<String>| match problem_with(&names, classes) {

@@ -178,33 +178,31 @@ mod tests {
         }
     }
 
+    /// How often a mosaic draws each value of the input: its pictures, all of value 1, drawn one at a time and added up.
+    fn times_drawn(draws: &Draws) -> Vec<u8> {
+        let tile = Tile::new(Image::filled(64, 64, [1, 1, 1]));
+        let mut sum = vec![0; 3 * 64 * 64];
+        for place in mosaic(draws, [(64, 64); 4], 64) {
+            let mut out = vec![0; 3 * 64 * 64];
+            tile.warp(&place, 64, &mut out);
+            sum.iter_mut().zip(out).for_each(|(sum, drawn)| *sum += drawn);
+        }
+        sum
+    }
+
     #[test]
     fn four_pictures_cover_the_input_without_gap_or_overlap() {
-        // Counts how often each pixel is drawn, by drawing pictures of value 1 one at a time and adding up.
         for index in 0..50 {
             let augment = Augment { degrees: 20.0, scale: 0.2, translate: 0.0, ..Augment::NONE };
             let draws = Draws { mosaic: true, centre: [0.5, 0.5], ..Draws::new(&augment, true, 3, 0, index) };
-            let tile = Tile::new(Image::filled(64, 64, [1, 1, 1]));
-            let mut sum = vec![0; 3 * 64 * 64];
-            for place in mosaic(&draws, [(64, 64); 4], 64) {
-                let mut out = vec![0; 3 * 64 * 64];
-                tile.warp(&place, 64, &mut out);
-                sum.iter_mut().zip(out).for_each(|(sum, drawn)| *sum += drawn);
-            }
-            assert!(sum.iter().all(|&times| times == 1), "{index}");
+            assert!(times_drawn(&draws).iter().all(|&times| times == 1), "{index}");
         }
     }
 
     #[test]
     fn four_tilted_pictures_leave_no_gap_and_overlap_nowhere() {
         let draws = Draws { mosaic: true, centre: [0.4, 0.6], perspective: [0.002, -0.003], ..still() };
-        let tile = Tile::new(Image::filled(64, 64, [1, 1, 1]));
-        let mut sum = vec![0; 3 * 64 * 64];
-        for place in mosaic(&draws, [(64, 64); 4], 64) {
-            let mut out = vec![0; 3 * 64 * 64];
-            tile.warp(&place, 64, &mut out);
-            sum.iter_mut().zip(out).for_each(|(sum, drawn)| *sum += drawn);
-        }
+        let sum = times_drawn(&draws);
         // The tilt brings the canvas' far edges into sight at most: what is drawn is drawn once.
         assert!(sum.iter().all(|&times| times <= 1) && sum.iter().filter(|&&times| times == 1).count() > 3 * 64 * 64 * 9 / 10);
     }

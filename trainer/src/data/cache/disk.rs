@@ -5,6 +5,7 @@
 //! that it was made from, so that no change of an image can leave an old picture behind. A full disk, a read-only folder, a
 //! disk that is slower than decoding: the loader goes on without.
 
+use crate::digest::hex;
 use edgeloop_vision::Image;
 use std::{
     collections::HashSet,
@@ -119,10 +120,8 @@ impl DiskCache {
 
     /// What the picture of an image is called: its content and the side of the input.
     pub fn name(content: &[u8; 32], imgsz: u32) -> String {
-        let mut name = format!("{imgsz}-");
         // 128 bits of a good hash: no two images of a folder share them.
-        name.extend(content[..16].iter().map(|byte| format!("{byte:02x}")));
-        name
+        format!("{imgsz}-{}", hex(&content[..16]))
     }
 
     /// Bytes of a picture in the folder.

@@ -4,6 +4,7 @@
 //! The file is a help and never a truth: one that is missing, cut short or damaged means that images are decoded again.
 
 use super::{Checked, Look};
+use crate::digest::hex;
 use sha2::{Digest, Sha256};
 use std::{
     collections::HashMap,
@@ -72,8 +73,7 @@ impl Memory {
     /// What the last scan of `images_dir` left in the folder `dir`: a file for each folder of images.
     pub fn open(dir: &Path, images_dir: &Path) -> Self {
         let real = fs::canonicalize(images_dir).unwrap_or_else(|_| images_dir.to_owned());
-        let name: String = key(&real).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        let file = dir.join(format!("checked-{name}.bin"));
+        let file = dir.join(format!("checked-{}.bin", hex(&key(&real)[..8])));
         let records = match read(&file) {
             Ok(records) => records,
             Err(error) if error.kind() == io::ErrorKind::NotFound => HashMap::new(),

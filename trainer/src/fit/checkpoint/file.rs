@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor};
 
 use super::{CheckpointError, Position};
+use crate::digest::hex;
 
 /// Key of the digest in the header, and what stands for it until it is known.
 const DIGEST: &str = "sha256";
@@ -73,7 +74,7 @@ fn write_all(path: &Path, run: &str, position: &Position, tensors: &[(String, Te
         file.write_all(&data).map_err(io)?;
     }
     file.seek(SeekFrom::Start(8 + at as u64)).map_err(io)?;
-    file.write_all(hex(hash).as_bytes()).map_err(io)?;
+    file.write_all(hex(&hash.finalize()).as_bytes()).map_err(io)?;
     file.flush().map_err(io)?;
     file.get_ref().sync_all().map_err(io)
 }
@@ -84,10 +85,6 @@ fn bytes(t: &Tensor) -> Result<Vec<u8>, CheckpointError> {
     let mut data = vec![0; t.numel() * size];
     t.f_copy_data_u8(&mut data, t.numel())?;
     Ok(data)
-}
-
-fn hex(hash: Sha256) -> String {
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Reads; `None` when there is no file.
@@ -114,7 +111,7 @@ pub(super) fn read(path: &Path, run: &str) -> Result<Option<Content>, Checkpoint
     let at = header.windows(digest.len().max(1)).position(|window| window == digest.as_bytes());
     let at = at.filter(|_| digest.len() == UNKNOWN.len()).ok_or_else(|| broken("its digest is not where it belongs".to_owned()))?;
     header[at..at + UNKNOWN.len()].copy_from_slice(UNKNOWN.as_bytes());
-    if hex(Sha256::new_with_prefix(&data[8..])) != *digest {
+    if hex(&Sha256::digest(&data[8..])) != *digest {
         return Err(broken("its content is not what was written".to_owned()));
     }
 

@@ -64,28 +64,16 @@ impl Session<'_> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use edgeloop_model::{Network, Scale};
-    use tch::Device;
 
     use super::*;
-    use crate::fit::{Job, tests::toy};
+    use crate::fit::tests::{toy, toy_job};
 
     #[test]
     fn a_bad_batch_leaves_no_trace_in_the_norms() {
         let dir = tempfile::tempdir().unwrap();
         let (dataset, hyper) = toy(dir.path());
         let network = Network::yolov8(Scale::N, 2);
-        let job = Job {
-            hyper,
-            network: &network,
-            init: None,
-            dataset,
-            device: Device::Cpu,
-            workers: 0,
-            cache_mb: 16,
-            checkpoint: None,
-            budget: None,
-            stop: &|| false,
-        };
+        let job = toy_job(hyper, &network, dataset);
         let mut session = Session::new(&job).unwrap();
         let weight = session.variables[0].1.detach();
         let (good, bad) = (weight.copy(), weight.full_like(f64::NAN));

@@ -76,10 +76,13 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use edgeloop_model::{Network, Scale};
     use edgeloop_store::EpochLog;
-    use tch::Device;
 
     use super::*;
-    use crate::fit::{BatchDone, Hyper, Job, Observer, Plan, recipe::Recipe, tests::toy};
+    use crate::fit::{
+        BatchDone, Hyper, Observer, Plan,
+        recipe::Recipe,
+        tests::{toy, toy_job},
+    };
 
     struct Nobody;
 
@@ -97,18 +100,7 @@ mod tests {
         let (dataset, hyper) = toy(dir.path());
         let hyper = Hyper { epochs: 9, recipe: Recipe { patience, ..Recipe::default() }, ..hyper };
         let network = Network::yolov8(Scale::N, 2);
-        let job = Job {
-            hyper,
-            network: &network,
-            init: None,
-            dataset,
-            device: Device::Cpu,
-            workers: 0,
-            cache_mb: 16,
-            checkpoint: None,
-            budget: None,
-            stop: &|| false,
-        };
+        let job = toy_job(hyper, &network, dataset);
         let mut session = Session::new(&job).unwrap();
         session.position.best = Some(Best { epoch: 1, fitness: 2.0 });
         session.best = session.averages.iter().map(|v| v.1.copy()).collect();
