@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use edgeloop_engine::{Device, InputView, LoadOptions};
+use edgeloop_engine::{Device, InputView, LoadOptions, Precision};
 use edgeloop_inferer::Settings;
 use edgeloop_inferer::run::{Parts, run};
 use edgeloop_model::onnx::{OnnxMeta, emit};
@@ -23,7 +23,11 @@ fn publish(store: &Store, side: usize, seed: u64) -> String {
     let names: Vec<String> = ["bolt", "nut", "washer"].map(Into::into).into();
     let weights = Weights::init(&network, seed);
     let onnx = emit(&network, &weights, &OnnxMeta { names: names.clone(), imgsz: side, stride: 32, extra: Vec::new() }).unwrap();
-    let mut engine = edgeloop_engine::load(&onnx, &LoadOptions { device: Device::Cpu, threads: 2, height: side, width: side }).unwrap();
+    let mut engine = edgeloop_engine::load(
+        &onnx,
+        &LoadOptions { device: Device::Cpu, precision: Precision::Fp32, threads: 2, height: side, width: side },
+    )
+    .unwrap();
     let images: Vec<f32> = (0..3 * side * side).map(|i| (i * 2_654_435_761 % 255) as f32 / 255.0).collect();
     let output = engine.run(InputView { n: 1, h: side, w: side, data: &images }).unwrap();
     let mut check = Weights::new();

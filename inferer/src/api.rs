@@ -123,7 +123,8 @@ async fn model(State(api): State<Api>) -> Result<Json<serde_json::Value>, ApiErr
 /// The model in service in words for people and programs.
 pub fn describe(serving: &Serving) -> serde_json::Value {
     let metadata = &serving.metadata;
-    let info = serving.engine.info();
+    let resident = serving.engines.square();
+    let info = resident.info();
     json!({
         "version": metadata.version,
         "sequence": metadata.sequence,
@@ -138,7 +139,7 @@ pub fn describe(serving: &Serving) -> serde_json::Value {
             "device": info.device,
             "precision": info.precision,
             "library_version": info.library_version,
-            "fallback": serving.fallback,
+            "fallback": resident.fallback,
         },
     })
 }

@@ -132,15 +132,16 @@ pub fn ms(time: Duration) -> f64 {
 pub fn infer(serving: &Serving, encoded: &[u8], rules: &Rules, scratch: &mut Scratch) -> Result<(Answer, Spent), InferError> {
     let started = Instant::now();
     let image = decode::decode(encoded, &rules.limits)?;
-    let side = serving.size as usize;
-    scratch.input.resize(3 * side * side, 0.0);
-    let place = letterbox_chw(&image, serving.size, serving.size, &mut scratch.input);
+    let resident = serving.engines.pick(image.width, image.height);
+    let (height, width) = (resident.height as usize, resident.width as usize);
+    scratch.input.resize(3 * height * width, 0.0);
+    let place = letterbox_chw(&image, resident.width, resident.height, &mut scratch.input);
     let size = Size { width: image.width, height: image.height };
     drop(image);
     let decode = started.elapsed();
 
-    let job = Job { n: 1, h: side, w: side, data: std::mem::take(&mut scratch.input) };
-    let receiver = match serving.engine.submit(job) {
+    let job = Job { n: 1, h: height, w: width, data: std::mem::take(&mut scratch.input) };
+    let receiver = match resident.pool.submit(job) {
         Ok(receiver) => receiver,
         Err(SubmitError::Busy(job)) => {
             scratch.input = job.data;
@@ -173,8 +174,8 @@ pub fn infer(serving: &Serving, encoded: &[u8], rules: &Rules, scratch: &mut Scr
         .collect();
     let post = started.elapsed();
 
-    let info = serving.engine.info();
-    let engine = EngineSeen { device: info.device, precision: info.precision, fallback: serving.fallback.clone() };
+    let info = resident.info();
+    let engine = EngineSeen { device: info.device, precision: info.precision, fallback: resident.fallback.clone() };
     let spent = Spent { decode, queue: done.queued, infer: done.ran, post };
     let timing_ms = Timing { decode: ms(decode), queue: ms(done.queued), infer: ms(done.ran), post: ms(post), total: 0.0 };
     Ok((Answer { detections, model: serving.version().clone(), image: size, engine, timing_ms }, spent))

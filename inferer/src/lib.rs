@@ -1,7 +1,7 @@
 //! edgeloop-inferer: the newest good model in, detections out.
 //!
 //! ```text
-//! MODEL_DIR ─► watch ─► reload (decide ─► load ─► reproduce the check file ─► warm) ─► slot ◄─┐ one Arc a request
+//! MODEL_DIR ─► watch ─► reload (decide ─► load ─► engines ─► reproduce the check file) ─► slot ◄─┐ one Arc a request
 //!                                                                                            │
 //! POST /infer ─► api (admit, read) ─► pipeline (decode ─► engine thread ─► detections) ──────┤
 //! IMAGES_DIR  ─► folder (one at a time, after HTTP) ─────────────────────────────────────────┘ ─► JSON lines
@@ -11,6 +11,7 @@
 //! it was published with. A version that cannot be loaded changes nothing but the metrics, the log and `/readyz`.
 
 pub mod api;
+pub mod engines;
 pub mod folder;
 pub mod infer;
 pub mod load;

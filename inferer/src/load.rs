@@ -6,23 +6,12 @@
 
 use std::time::{Duration, Instant};
 
-use edgeloop_engine::{Device, Engine, EngineError, EngineThread, InputView, LoadOptions};
-use edgeloop_model::safetensors;
+use edgeloop_engine::{Engine, EngineError, LoadOptions};
 use edgeloop_store::{FileKind, Metadata, Store, StoreError, Version};
 
+use crate::engines::check::CheckSet;
+use crate::engines::{EngineFactory, MakeError};
 use crate::slot::Serving;
-
-/// How far a box edge may be from the published one, in input pixels. The exporter holds 1e-3 on its own machine; other
-/// instruction sets sum in another order. A twentieth of a pixel is far below anything that a wrong graph, a wrong weight or
-/// a lower precision does.
-const BOX_TOLERANCE: f32 = 0.05;
-/// The same for class scores.
-const SCORE_TOLERANCE: f32 = 1e-3;
-/// More images than any check file needs; each costs one run while the old model waits to be replaced.
-const MOST_CHECK_IMAGES: usize = 16;
-/// Jobs that may wait before the engine. Every decoding thread and the folder loop have at most one each; more would only
-/// be memory.
-const ENGINE_QUEUE: usize = 64;
 
 /// What makes engines out of models. Production uses [`Native`]; tests bring engines that fail in chosen ways.
 pub trait Runtime: Send + Sync {
@@ -110,17 +99,11 @@ pub struct LoadSteps {
     pub check: Duration,
 }
 
-/// Loads `metadata`'s version with the engine of `device`, or with the other one if that cannot be had.
+/// Loads `metadata`'s version with the engines that `factory` makes.
 ///
 /// # Errors
 /// See [`LoadError`]. Nothing that is in service has been touched.
-pub fn load(
-    store: &Store,
-    metadata: Metadata,
-    device: Device,
-    threads: usize,
-    runtime: &dyn Runtime,
-) -> Result<(Serving, LoadSteps), LoadError> {
+pub fn load(store: &Store, metadata: Metadata, factory: &EngineFactory) -> Result<(Serving, LoadSteps), LoadError> {
     let mut steps = LoadSteps::default();
     let mut clock = Instant::now();
     let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed();
@@ -134,35 +117,13 @@ pub fn load(
     let check = CheckSet::parse(&check, &metadata).map_err(|reason| LoadError::Check { version: version.clone(), reason })?;
     steps.inspect = lap();
 
-    let side = metadata.image_size as usize;
-    let options = LoadOptions { device, threads, height: side, width: side };
-    let (mut engine, fallback) =
-        with_fallback(&onnx, options, runtime).map_err(|source| LoadError::Engine { version: version.clone(), source })?;
-    drop(onnx);
-    steps.engine = lap();
-
-    check.reproduce(&mut *engine, side).map_err(|reason| LoadError::Check { version: version.clone(), reason })?;
-    steps.check = lap();
-    let engine = EngineThread::spawn(engine, ENGINE_QUEUE).map_err(|source| LoadError::Thread { version, source })?;
-    Ok((Serving::new(metadata, engine, fallback), steps))
-}
-
-/// The engine that was asked for, or the other one and why.
-fn with_fallback(onnx: &[u8], options: LoadOptions, runtime: &dyn Runtime) -> Result<(Box<dyn Engine>, Option<String>), EngineError> {
-    let error = match runtime.load(onnx, &options) {
-        Ok(engine) => return Ok((engine, None)),
-        Err(error) => error,
-    };
-    let other = match options.device {
-        // It has tried both.
-        Device::Auto => return Err(error),
-        Device::Cpu => Device::OpenVino,
-        Device::OpenVino => Device::Cpu,
-    };
-    match runtime.load(onnx, &LoadOptions { device: other, ..options }) {
-        Ok(engine) => Ok((engine, Some(format!("{} was asked for: {error}", options.device)))),
-        Err(second) => Err(EngineError::NoEngine { first: Box::new(error), second: Box::new(second) }),
-    }
+    let made = factory.make(&onnx, metadata.image_size, &check).map_err(|error| match error {
+        MakeError::Engine(source) => LoadError::Engine { version: version.clone(), source },
+        MakeError::Check(reason) => LoadError::Check { version: version.clone(), reason },
+        MakeError::Thread(source) => LoadError::Thread { version: version.clone(), source },
+    })?;
+    (steps.engine, steps.check) = (made.load, made.check);
+    Ok((Serving::new(metadata, made.engines), steps))
 }
 
 /// Parses the model in Rust and compares it with what the metadata promises.
@@ -175,63 +136,4 @@ fn inspect(metadata: &Metadata, onnx: &[u8]) -> Result<(), String> {
         return Err(format!("its classes are {:?}, the metadata says {:?}", info.names, metadata.classes));
     }
     Ok(())
-}
-
-/// Images and the outputs that a version was published with.
-struct CheckSet {
-    images: Vec<f32>,
-    outputs: Vec<f32>,
-    n: usize,
-    rows: usize,
-    anchors: usize,
-}
-
-impl CheckSet {
-    fn parse(bytes: &[u8], metadata: &Metadata) -> Result<Self, String> {
-        let arrays = safetensors::read(bytes).map_err(|e| e.to_string())?;
-        let array = |name: &str| {
-            let array = arrays.get(name).ok_or_else(|| format!("it has no array {name:?}"))?;
-            let data = array.as_f32().ok_or_else(|| format!("its array {name:?} is not of floats"))?;
-            Ok::<_, String>((array.shape.clone(), data.to_vec()))
-        };
-        let (image_shape, images) = array("images")?;
-        let (output_shape, outputs) = array("output0")?;
-        let side = metadata.image_size as usize;
-        let (&[n, 3, h, w], &[m, rows, anchors]) = (image_shape.as_slice(), output_shape.as_slice()) else {
-            return Err(format!("it has images {image_shape:?} and outputs {output_shape:?}"));
-        };
-        if n == 0 || n > MOST_CHECK_IMAGES || m != n || h != side || w != side || rows != metadata.classes.len() + 4 || anchors == 0 {
-            return Err(format!(
-                "it has images {image_shape:?} and outputs {output_shape:?}, expected 1 to {MOST_CHECK_IMAGES} of [3, {side}, {side}] and [{}, anchors]",
-                metadata.classes.len() + 4
-            ));
-        }
-        if images.len() != n * 3 * h * w || outputs.len() != n * rows * anchors {
-            return Err("its arrays do not have as many values as their shapes say".into());
-        }
-        Ok(Self { images, outputs, n, rows, anchors })
-    }
-
-    fn reproduce(&self, engine: &mut dyn Engine, side: usize) -> Result<(), String> {
-        let (input, output) = (3 * side * side, self.rows * self.anchors);
-        for n in 0..self.n {
-            let data = &self.images[n * input..(n + 1) * input];
-            let found = engine.run(InputView { n: 1, h: side, w: side, data }).map_err(|e| e.to_string())?;
-            if found.shape != [1, self.rows, self.anchors] {
-                return Err(format!("its output is {:?}, expected [1, {}, {}]", found.shape, self.rows, self.anchors));
-            }
-            let expected = &self.outputs[n * output..(n + 1) * output];
-            for (at, (found, expected)) in found.data.iter().zip(expected).enumerate() {
-                let row = at / self.anchors;
-                let tolerance = if row < 4 { BOX_TOLERANCE } else { SCORE_TOLERANCE };
-                // NaN on either side is close to nothing.
-                let close = (found - expected).abs() <= tolerance;
-                if !close {
-                    let anchor = at % self.anchors;
-                    return Err(format!("image {n}, row {row}, anchor {anchor}: {found}, published {expected}, at most {tolerance} apart"));
-                }
-            }
-        }
-        Ok(())
-    }
 }

@@ -115,11 +115,12 @@ impl Metrics {
 
     /// Another model is in service.
     pub fn serving(&self, serving: &Serving) {
-        let info = serving.engine.info();
+        let resident = serving.engines.square();
+        let info = resident.info();
         let labels = [serving.version().as_str(), &info.device.to_string(), &info.precision.to_string(), info.library_version.as_str()];
         self.model.reset();
         self.model.with_label_values(&labels).set(1.0);
-        self.fallback.set(i64::from(serving.fallback.is_some()));
+        self.fallback.set(i64::from(resident.fallback.is_some()));
         self.loaded.set(serving.since.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs_f64());
     }
 

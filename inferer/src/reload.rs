@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use edgeloop_engine::Device;
 use edgeloop_service::admin::Health;
 use edgeloop_service::shutdown::Shutdown;
 use edgeloop_store::{Metadata, Pointer, Store, StoreError, Version};
@@ -18,7 +17,8 @@ use notify::RecursiveMode;
 use serde_json::{Value, json};
 
 use crate::api::describe;
-use crate::load::{self, LoadError, Runtime};
+use crate::engines::EngineFactory;
+use crate::load::{self, LoadError};
 use crate::metrics::Metrics;
 use crate::slot::{Serving, Slot};
 use crate::watch::Watch;
@@ -54,14 +54,10 @@ impl Wake {
 pub struct Reloader {
     /// Where versions come from; the folder may appear later.
     pub model_dir: std::path::PathBuf,
-    /// Which engine is asked for.
-    pub device: Device,
-    /// Threads inside one run.
-    pub threads: usize,
     /// Longest time between two looks.
     pub interval: Duration,
     /// Makes engines.
-    pub runtime: Arc<dyn Runtime>,
+    pub factory: Arc<EngineFactory>,
     /// Where the model goes.
     pub slot: Slot,
     /// What `/readyz` and `/livez` say.
@@ -166,7 +162,7 @@ impl Reloader {
     }
 
     fn in_service(&self) -> Option<InService> {
-        self.slot.get().map(|s| InService { version: s.version().clone(), trouble: s.trouble(), fallback: s.fallback.is_some() })
+        self.slot.get().map(|s| InService { version: s.version().clone(), trouble: s.trouble(), fallback: s.engines.fallback().is_some() })
     }
 
     /// A model in service that has gone bad is quarantined like one that could not be loaded.
@@ -189,7 +185,7 @@ impl Reloader {
         // Where only the engine is tried again, the old one must not be replaced by the same fallback.
         let engine_only = before.as_ref().is_some_and(|s| s.version() == version && s.trouble().is_none());
         match self.try_load(store, pointer, version) {
-            Ok((serving, _)) if engine_only && serving.fallback.is_some() => {
+            Ok((serving, _)) if engine_only && serving.engines.fallback().is_some() => {
                 memory.engine_again = Instant::now() + ENGINE_RETRY;
             }
             Ok((serving, steps)) => {
@@ -218,13 +214,13 @@ impl Reloader {
 
     fn try_load(&self, store: &Store, pointer: &Pointer, version: &Version) -> Result<(Serving, load::LoadSteps), LoadError> {
         let metadata: Metadata = if version == pointer.version() { pointer.metadata.clone() } else { store.metadata(version)? };
-        load::load(store, metadata, self.device, self.threads, &*self.runtime)
+        load::load(store, metadata, &self.factory)
     }
 
     fn enter(&self, serving: Serving, started: Instant) {
         let detail = describe(&serving);
         let version = serving.version().clone();
-        let fallback = serving.fallback.clone();
+        let fallback = serving.engines.fallback();
         self.metrics.serving(&serving);
         let before = self.slot.swap(serving);
         self.metrics.reload("ok");

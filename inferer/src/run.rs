@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::api::{Api, Traffic, router};
+use crate::engines::EngineFactory;
 use crate::folder::Folder;
 use crate::infer::Rules;
 use crate::load::{Native, Runtime};
@@ -73,13 +74,13 @@ pub fn block_on(settings: Settings) -> anyhow::Result<ExitCode> {
 /// A port cannot be opened, or a thread cannot be started.
 pub async fn run(settings: Settings, shutdown: Shutdown, parts: Parts) -> anyhow::Result<()> {
     let rules = Rules { limits: settings.decode_limits(), nms: settings.nms() };
-    let (engine_threads, worker_threads) = (settings.engine_threads(), settings.worker_threads());
+    let worker_threads = settings.worker_threads();
     let Settings {
         images_dir,
         model_dir,
         inference_interval,
         check_model_interval,
-        device,
+        engines,
         inference_all,
         inference_folder,
         serve_addr,
@@ -94,7 +95,6 @@ pub async fn run(settings: Settings, shutdown: Shutdown, parts: Parts) -> anyhow
         iou: _,
         max_detections: _,
         max_pixels: _,
-        threads: _,
         decode_threads: _,
         logs: _,
     } = settings;
@@ -118,13 +118,13 @@ pub async fn run(settings: Settings, shutdown: Shutdown, parts: Parts) -> anyhow
     let (loops, admin_end) = (Shutdown::new(), Shutdown::new());
     let (reload_wake, reload_looks) = Wake::new();
     let (folder_wake, folder_looks) = Wake::new();
+    let (device, engine_threads) = (engines.device, engines.engine_threads());
+    let factory = Arc::new(EngineFactory::new(runtime, engines));
     let (pipeline, workers) = Pipeline::start(worker_threads, queue as usize, rules, metrics.clone(), reload_wake.clone())?;
     let reloader = Reloader {
         model_dir: model_dir.clone(),
-        device,
-        threads: engine_threads,
         interval: check_model_interval,
-        runtime,
+        factory,
         slot: slot.clone(),
         health: health.clone(),
         metrics: metrics.clone(),

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use clap::Parser;
 use clap::builder::BoolishValueParser;
-use edgeloop_engine::Device;
 use edgeloop_service::admin::AdminArgs;
 use edgeloop_service::limits;
 use edgeloop_service::logs::LogArgs;
 use edgeloop_vision::decode::Limits;
 use edgeloop_vision::nms::NmsConfig;
+
+use crate::engines::EngineArgs;
 
 /// Serves the newest good model: `POST /infer`, and the images of a folder on standard output.
 #[derive(Debug, Clone, Parser)]
@@ -29,9 +30,9 @@ pub struct Settings {
     /// Seconds between two looks at the store beside its change notices: network file systems send none.
     #[arg(long, env = "CHECK_MODEL_INTERVAL", default_value = "30", value_parser = seconds)]
     pub check_model_interval: Duration,
-    /// auto, cpu (ONNX Runtime) or openvino. Where it cannot be had the other one serves, and says so.
-    #[arg(long, env = "DEVICE", default_value_t = Device::Auto)]
-    pub device: Device,
+    /// Engines.
+    #[command(flatten)]
+    pub engines: EngineArgs,
     /// Infer every image in every pass, not only new and changed ones.
     #[arg(long, env = "INFERENCE_ALL", value_parser = BoolishValueParser::new(), default_value = "false", num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub inference_all: bool,
@@ -62,9 +63,6 @@ pub struct Settings {
     /// Requests that may be inside at once; the next one is refused with 429. At 30 ms an image 16 means half a second.
     #[arg(long, env = "QUEUE", default_value = "16", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub queue: u32,
-    /// Threads inside one run of the model; 0 takes what affinity and the cgroup's quota allow.
-    #[arg(long, env = "THREADS", default_value = "0", value_parser = clap::value_parser!(u32).range(0..=256))]
-    pub threads: u32,
     /// Threads that decode and post-process; 0 takes one more than the model's: one waits in the engine while others decode.
     #[arg(long, env = "DECODE_THREADS", default_value = "0", value_parser = clap::value_parser!(u32).range(0..=256))]
     pub decode_threads: u32,
@@ -86,12 +84,6 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Threads inside one run of the model.
-    #[must_use]
-    pub fn engine_threads(&self) -> usize {
-        if self.threads == 0 { limits::available_cpus() } else { self.threads as usize }
-    }
-
     /// Threads that decode and post-process.
     #[must_use]
     pub fn worker_threads(&self) -> usize {

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwapOption;
-use edgeloop_engine::EngineThread;
 use edgeloop_store::{Metadata, Version};
+
+use crate::engines::Engines;
 
 /// After so many failed runs in a row a version counts as bad: one may be an odd input, three are the model.
 pub const BAD_AFTER: u32 = 3;
@@ -19,12 +20,8 @@ pub const BAD_AFTER: u32 = 3;
 pub struct Serving {
     /// What the store says about it.
     pub metadata: Metadata,
-    /// Its engine.
-    pub engine: EngineThread,
-    /// Input height and width in pixels.
-    pub size: u32,
-    /// Why the engine that was asked for does not serve; `None` when it does.
-    pub fallback: Option<String>,
+    /// What runs it.
+    pub engines: Engines,
     /// When it was loaded.
     pub since: SystemTime,
     failed_runs: AtomicU32,
@@ -32,9 +29,8 @@ pub struct Serving {
 
 impl Serving {
     /// A model that is ready to serve.
-    pub fn new(metadata: Metadata, engine: EngineThread, fallback: Option<String>) -> Self {
-        let size = metadata.image_size;
-        Self { metadata, engine, size, fallback, since: SystemTime::now(), failed_runs: AtomicU32::new(0) }
+    pub fn new(metadata: Metadata, engines: Engines) -> Self {
+        Self { metadata, engines, since: SystemTime::now(), failed_runs: AtomicU32::new(0) }
     }
 
     /// Its version.
@@ -49,13 +45,13 @@ impl Serving {
 
     /// Counts a run that failed; true when the version has become bad with it.
     pub(crate) fn run_failed(&self) -> bool {
-        self.failed_runs.fetch_add(1, Ordering::Relaxed) + 1 == BAD_AFTER || !self.engine.is_alive()
+        self.failed_runs.fetch_add(1, Ordering::Relaxed) + 1 == BAD_AFTER || !self.engines.is_alive()
     }
 
     /// Why the version is bad, or `None` while it is good.
     pub fn trouble(&self) -> Option<String> {
         let failed = self.failed_runs.load(Ordering::Relaxed);
-        if !self.engine.is_alive() {
+        if !self.engines.is_alive() {
             Some("its engine's thread has stopped".into())
         } else if failed >= BAD_AFTER {
             Some(format!("{failed} runs in a row failed"))

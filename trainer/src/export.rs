@@ -1,7 +1,7 @@
 //! From weights to the files that serve: the ONNX graph, run in ONNX Runtime and compared with libtorch before anybody gets
 //! to see it, and the check file that every engine must reproduce before it serves.
 
-use edgeloop_engine::{Device as EngineDevice, EngineError, InputView, LoadOptions};
+use edgeloop_engine::{Device as EngineDevice, EngineError, InputView, LoadOptions, Precision};
 use edgeloop_model::onnx::{EmitError, OnnxMeta, emit};
 use edgeloop_model::safetensors::SafetensorsError;
 use edgeloop_model::{Network, Weights, safetensors};
@@ -135,7 +135,7 @@ fn compare(onnx: &[u8], images: &Tensor, expected: &Tensor) -> Result<Difference
         return Err(NetError::Input(images.size()).into());
     };
     let threads = usize::try_from(tch::get_num_threads()).unwrap_or(1).max(1);
-    let options = LoadOptions { device: EngineDevice::Cpu, threads, height: h, width: w };
+    let options = LoadOptions { device: EngineDevice::Cpu, precision: Precision::Fp32, threads, height: h, width: w };
     let output = edgeloop_engine::load(onnx, &options)?.run(InputView { n, h, w, data: values })?;
     let expected_array = to_array(expected)?;
     if expected_array.shape != output.shape {

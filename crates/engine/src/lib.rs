@@ -1,18 +1,20 @@
 //! What runs a model: ONNX bytes and a batch of letterboxed images in, the raw `output0` tensor out.
 //!
 //! ```text
-//! bytes ─► load(onnx, options) ─► Box<dyn Engine> ─► EngineThread ─► submit(Job) ─► oneshot
+//! bytes ─► load(onnx, options) ─► Box<dyn Engine> ─► EnginePool ─► submit(Job) ─► oneshot
 //! ```
 //!
-//! ONNX Runtime and OpenVINO stand behind one trait. Neither is linked: both are opened at run time, by [`library`], so
+//! ONNX Runtime (on CPUs, and on GPUs through its CUDA and TensorRT providers) and OpenVINO stand behind one trait. Neither is linked: both are opened at run time, by [`library`], so
 //! that a box without one of them starts, says what is missing, and uses the other. This crate never decodes an image,
 //! never reads the store and never decides which model to serve.
 
+mod cpu;
+mod device;
 mod error;
 pub mod library;
 mod onnxruntime;
 mod openvino_cpu;
-mod thread;
+mod pool;
 
 #[cfg(test)]
 mod tests;
@@ -20,70 +22,20 @@ mod tests;
 #[doc(hidden)]
 pub mod toy;
 
-use std::fmt;
-use std::str::FromStr;
+use serde::Serialize;
 
-use serde::{Deserialize, Serialize};
-
+pub use cpu::{Cpu, cpu};
+pub use device::{Device, Precision, supports};
 pub use error::EngineError;
-pub use thread::{Done, EngineThread, Job, SubmitError};
-
-/// Which engine is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
-#[serde(rename_all = "lowercase")]
-pub enum Device {
-    /// ONNX Runtime, and OpenVINO where its library is missing or refuses the model. In float32 the two are equally fast
-    /// (28.1 against 26.5 ms a YOLOv8n at 640 on 2 threads), and ONNX Runtime is ready 5 times sooner: a swap takes less.
-    #[default]
-    Auto,
-    /// ONNX Runtime's CPU provider.
-    Cpu,
-    /// OpenVINO's CPU plugin.
-    OpenVino,
-}
-
-impl fmt::Display for Device {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Auto => "auto",
-            Self::Cpu => "cpu",
-            Self::OpenVino => "openvino",
-        })
-    }
-}
-
-impl FromStr for Device {
-    type Err = String;
-
-    fn from_str(s: &str) -> Result<Self, String> {
-        match s.to_ascii_lowercase().as_str() {
-            "auto" => Ok(Self::Auto),
-            "cpu" => Ok(Self::Cpu),
-            "openvino" => Ok(Self::OpenVino),
-            _ => Err(format!("unknown device {s:?}: use auto, cpu (ONNX Runtime) or openvino")),
-        }
-    }
-}
-
-/// The arithmetic that an engine uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// IEEE single precision, asked for explicitly: OpenVINO's own default is bf16 where the CPU has it.
-    Fp32,
-}
-
-impl fmt::Display for Precision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("fp32")
-    }
-}
+pub use pool::{Done, EnginePool, Job, SubmitError};
 
 /// How a model is loaded. Height and width fix the graph's symbolic axes; the batch stays free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoadOptions {
     /// Which engine.
     pub device: Device,
+    /// Its arithmetic. What the engine cannot do is an error, never something else in silence.
+    pub precision: Precision,
     /// Threads inside one run. Engines do not see cgroup quotas: say what the process may really use.
     pub threads: usize,
     /// Input height in pixels, a multiple of 32.
@@ -164,18 +116,21 @@ pub trait Engine: Send {
 /// # Errors
 /// The engine's library is missing or too old, or it refuses the model. With [`Device::Auto`]: both of them do.
 pub fn load(onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Engine>, EngineError> {
-    let LoadOptions { device, threads, height, width } = *options;
+    let LoadOptions { device, precision, threads, height, width } = *options;
     if threads == 0 || height == 0 || width == 0 || height % 32 != 0 || width % 32 != 0 {
         return Err(EngineError::Options(format!(
             "threads {threads}, input {width}×{height}: use 1 thread or more, sizes that 32 divides"
         )));
     }
+    supports(device, precision, cpu()).map_err(EngineError::Options)?;
     match device {
-        Device::Cpu => onnxruntime::load(onnx, options),
+        Device::Cpu | Device::Cuda(_) | Device::TensorRt(_) => onnxruntime::load(onnx, options),
         Device::OpenVino => openvino_cpu::load(onnx, options),
-        Device::Auto => onnxruntime::load(onnx, options).or_else(|first| {
+        Device::Auto if precision != Precision::Fp32 => openvino_cpu::load(onnx, options),
+        Device::Auto => onnxruntime::load(onnx, &LoadOptions { device: Device::Cpu, ..*options }).or_else(|first| {
             tracing::debug!(error = %first, "ONNX Runtime is not usable, trying OpenVINO");
-            openvino_cpu::load(onnx, options).map_err(|second| EngineError::NoEngine { first: Box::new(first), second: Box::new(second) })
+            openvino_cpu::load(onnx, &LoadOptions { device: Device::OpenVino, ..*options })
+                .map_err(|second| EngineError::NoEngine { first: Box::new(first), second: Box::new(second) })
         }),
     }
 }

@@ -1,4 +1,4 @@
-//! ONNX Runtime's CPU provider through `ort`.
+//! ONNX Runtime through `ort`: its CPU provider, and the CUDA and TensorRT providers where a GPU build is installed.
 //!
 //! `ort` wants one environment a process and panics when it has to find the library by itself: the environment is made here,
 //! once, from a path that was looked for here. A failure is not remembered, so a library that is installed later is found.
@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ort::environment::Environment;
+use ort::ep::{self, ExecutionProviderDispatch};
 use ort::logging::LogLevel;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
@@ -29,7 +30,8 @@ struct OnnxRuntime {
 
 pub(crate) fn load(onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Engine>, EngineError> {
     let (environment, library_version) = environment()?;
-    let refused = |reason: String| EngineError::Model { device: Device::Cpu, reason };
+    let device = if options.device == Device::Auto { Device::Cpu } else { options.device };
+    let refused = |reason: String| EngineError::Model { device, reason };
     let mut builder = builder(&environment, options).map_err(|e| refused(e.to_string()))?;
     let session = builder.commit_from_memory(onnx).map_err(|e| refused(e.to_string()))?;
     if session.inputs().len() != 1 || session.outputs().len() != 1 {
@@ -39,7 +41,7 @@ pub(crate) fn load(onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Engine>
             session.outputs().len()
         )));
     }
-    let info = EngineInfo { device: Device::Cpu, precision: Precision::Fp32, library_version };
+    let info = EngineInfo { device, precision: options.precision, library_version };
     Ok(Box::new(OnnxRuntime { session, info, height: options.height, width: options.width }))
 }
 
@@ -47,10 +49,26 @@ fn builder(environment: &Environment, options: &LoadOptions) -> ort::Result<Sess
     let fixed = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
     Ok(Session::builder(environment)?
         .with_optimization_level(GraphOptimizationLevel::Level3)?
+        .with_execution_providers(providers(options))?
         .with_intra_threads(options.threads)?
         .with_inter_threads(1)?
         .with_dimension_override("height", fixed(options.height))?
         .with_dimension_override("width", fixed(options.width))?)
+}
+
+/// What stands before the CPU provider. A provider that cannot be had is an error: ONNX Runtime would run on the CPU instead
+/// and say nothing. Not tried on a GPU by us; see docs/inferer.md.
+fn providers(options: &LoadOptions) -> Vec<ExecutionProviderDispatch> {
+    let number = |gpu: u32| i32::try_from(gpu).unwrap_or(i32::MAX);
+    let cuda = |gpu| ep::CUDA::default().with_device_id(number(gpu)).build().error_on_failure();
+    match options.device {
+        Device::Auto | Device::Cpu | Device::OpenVino => Vec::new(),
+        Device::Cuda(gpu) => vec![cuda(gpu)],
+        Device::TensorRt(gpu) => {
+            let fp16 = options.precision == Precision::Fp16;
+            vec![ep::TensorRT::default().with_device_id(number(gpu)).with_fp16(fp16).build().error_on_failure(), cuda(gpu)]
+        }
+    }
 }
 
 impl Engine for OnnxRuntime {
@@ -61,7 +79,8 @@ impl Engine for OnnxRuntime {
     fn run(&mut self, input: InputView<'_>) -> Result<Output, EngineError> {
         input.check(self.height, self.width)?;
         let InputView { n, h, w, data } = input;
-        let failed = |e: ort::Error| EngineError::Run { device: Device::Cpu, reason: e.to_string() };
+        let device = self.info.device;
+        let failed = |e: ort::Error| EngineError::Run { device, reason: e.to_string() };
         let tensor = TensorRef::from_array_view(([n, 3, h, w], data)).map_err(failed)?;
         let outputs = self.session.run(ort::inputs![tensor]).map_err(failed)?;
         let (shape, values) = outputs[0].try_extract_tensor::<f32>().map_err(failed)?;

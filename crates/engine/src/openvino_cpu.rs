@@ -6,7 +6,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use openvino::{CompiledModel, Core, DeviceType, ElementType, InferRequest, PartialShape, RwPropertyKey, Shape, Tensor};
+use openvino::{CompiledModel, Core, DeviceType, ElementType, InferRequest, PartialShape, PropertyKey, RwPropertyKey, Shape, Tensor};
 
 use crate::{Device, Engine, EngineError, EngineInfo, InputView, LoadOptions, Output, Precision, library};
 
@@ -34,13 +34,18 @@ pub(crate) fn load(onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Engine>
 
 fn compile(onnx: &[u8], options: &LoadOptions) -> Result<OpenVino, String> {
     let text = |e: openvino::InferenceError| e.to_string();
+    let (hint, precision) = match options.precision {
+        Precision::Fp32 => ("f32", Precision::Fp32),
+        Precision::Bf16 => ("bf16", Precision::Bf16),
+        Precision::Fp16 => ("f16", Precision::Fp16),
+    };
     let mut core = Core::new().map_err(|e| e.to_string())?;
     core.set_properties(
         &DeviceType::CPU,
         [
             (RwPropertyKey::InferenceNumThreads, options.threads.to_string().as_str()),
             (RwPropertyKey::NumStreams, "1"),
-            (RwPropertyKey::HintInferencePrecision, "f32"),
+            (RwPropertyKey::HintInferencePrecision, hint),
         ],
     )
     .map_err(text)?;
@@ -53,10 +58,15 @@ fn compile(onnx: &[u8], options: &LoadOptions) -> Result<OpenVino, String> {
     let shape = [1, 3, side(options.height)?, side(options.width)?];
     model.reshape_single_input(&PartialShape::new_static(4, &shape).map_err(text)?).map_err(text)?;
     let mut compiled = core.compile_model(&model, DeviceType::CPU).map_err(text)?;
+    // The plugin takes any hint and falls back to float32 where the CPU lacks the instructions: that would be something else in silence.
+    let taken = compiled.get_property(&PropertyKey::Rw(RwPropertyKey::HintInferencePrecision)).map_err(text)?;
+    if taken != hint {
+        return Err(format!("it would compute in {taken} instead of {hint} here"));
+    }
     let mut request = compiled.create_infer_request().map_err(text)?;
     let input = Tensor::new(ElementType::F32, &Shape::new(&shape).map_err(text)?).map_err(text)?;
     request.set_input_tensor(&input).map_err(text)?;
-    let info = EngineInfo { device: Device::OpenVino, precision: Precision::Fp32, library_version: openvino::version().build_number };
+    let info = EngineInfo { device: Device::OpenVino, precision, library_version: openvino::version().build_number };
     Ok(OpenVino { request, input, _compiled: compiled, _core: core, info, height: options.height, width: options.width })
 }
 

@@ -12,7 +12,7 @@ use crate::*;
 const OFFSETS: [f32; 6] = [0.0, 1.0, 2.0, 3.0, 0.25, -1.0];
 
 fn options(device: Device, height: usize, width: usize) -> LoadOptions {
-    LoadOptions { device, threads: 1, height, width }
+    LoadOptions { device, precision: Precision::Fp32, threads: 1, height, width }
 }
 
 /// Patch `p` (row-major 32×32 tiles) of image `i` is filled with `i + p / 100`.
@@ -80,7 +80,7 @@ fn what_is_no_model_is_refused_with_a_reason(#[values(Device::Cpu, Device::OpenV
 #[case(1, 0, 64)]
 #[case(1, 64, 65)]
 fn unusable_options_are_refused(#[case] threads: usize, #[case] height: usize, #[case] width: usize) {
-    let refused = load(&toy::Toy::means(OFFSETS).onnx(), &LoadOptions { device: Device::Cpu, threads, height, width });
+    let refused = load(&toy::Toy::means(OFFSETS).onnx(), &LoadOptions { threads, ..options(Device::Cpu, height, width) });
     assert!(matches!(refused.err(), Some(EngineError::Options(_))));
 }
 
@@ -114,11 +114,11 @@ impl Drop for Gated {
     }
 }
 
-fn gated(queue: usize) -> (EngineThread, mpsc::Sender<()>, mpsc::Receiver<()>) {
+fn gated(queue: usize) -> (EnginePool, mpsc::Sender<()>, mpsc::Receiver<()>) {
     let (open, gate) = mpsc::channel();
     let (dropped, gone) = mpsc::channel();
     let info = EngineInfo { device: Device::Cpu, precision: Precision::Fp32, library_version: "0".into() };
-    (EngineThread::spawn(Box::new(Gated { info, gate, dropped }), queue).unwrap(), open, gone)
+    (EnginePool::spawn(Box::new(Gated { info, gate, dropped }), queue).unwrap(), open, gone)
 }
 
 fn job(value: f32) -> Job {
@@ -126,7 +126,7 @@ fn job(value: f32) -> Job {
 }
 
 /// Submits until the queue has room: the thread takes the first job at its own pace.
-fn submit(thread: &EngineThread, value: f32) -> tokio::sync::oneshot::Receiver<Done> {
+fn submit(thread: &EnginePool, value: f32) -> tokio::sync::oneshot::Receiver<Done> {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         match thread.submit(job(value)) {
@@ -203,4 +203,77 @@ fn a_job_whose_caller_has_gone_is_not_run() {
     assert_eq!(third.blocking_recv().unwrap().output.unwrap().data[0], 3.0, "two permissions were enough for three jobs");
     drop(thread);
     gone.recv_timeout(Duration::from_secs(10)).unwrap();
+}
+
+/// A gated engine that answers with its own number.
+fn numbered(number: f32) -> (Box<dyn Engine>, mpsc::Sender<()>) {
+    struct Numbered(Gated, f32);
+    impl Engine for Numbered {
+        fn info(&self) -> &EngineInfo {
+            self.0.info()
+        }
+        fn run(&mut self, input: InputView<'_>) -> Result<Output, EngineError> {
+            self.0.run(input).map(|_| Output { shape: [1, 5, 1], data: vec![self.1; 5] })
+        }
+    }
+    let (open, gate) = mpsc::channel();
+    let info = EngineInfo { device: Device::Cpu, precision: Precision::Fp32, library_version: "0".into() };
+    (Box::new(Numbered(Gated { info, gate, dropped: mpsc::channel().0 }, number)), open)
+}
+
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !done() {
+        assert!(Instant::now() < deadline, "waited too long: {what}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn instances_run_beside_each_other_from_one_queue() {
+    let ((a, open_a), (b, open_b)) = (numbered(1.0), numbered(2.0));
+    let pool = EnginePool::spawn_all(a, vec![b], 4).unwrap();
+    let answers: Vec<_> = (0..3).map(|_| submit(&pool, 0.0)).collect();
+    until("two of three are taken", || pool.waiting() == 1);
+    // Whoever is let go takes the third as well.
+    open_a.send(()).unwrap();
+    open_a.send(()).unwrap();
+    until("the third is taken", || pool.waiting() == 0);
+    open_b.send(()).unwrap();
+    let mut who: Vec<f32> = answers.into_iter().map(|a| a.blocking_recv().unwrap().output.unwrap().data[0]).collect();
+    who.sort_by(f32::total_cmp);
+    assert_eq!((pool.instances(), who), (2, vec![1.0, 1.0, 2.0]));
+}
+
+#[test]
+fn a_job_that_comes_alone_gets_the_solo_engine_and_the_next_one_an_instance() {
+    let ((instance, open_instance), (solo, open_solo)) = (numbered(1.0), numbered(9.0));
+    let pool = EnginePool::spawn(instance, 4).unwrap();
+    pool.set_solo(solo).unwrap();
+    for _ in 0..2 {
+        let alone = submit(&pool, 0.0);
+        let beside = submit(&pool, 0.0);
+        open_instance.send(()).unwrap();
+        assert_eq!(beside.blocking_recv().unwrap().output.unwrap().data[0], 1.0);
+        open_solo.send(()).unwrap();
+        assert_eq!(alone.blocking_recv().unwrap().output.unwrap().data[0], 9.0);
+    }
+    // Dropping drains the solo engine's job too.
+    let last = submit(&pool, 0.0);
+    drop(pool);
+    open_solo.send(()).unwrap();
+    assert_eq!(last.blocking_recv().unwrap().output.unwrap().data[0], 9.0);
+}
+
+#[test]
+fn one_instance_that_panics_ends_the_pool() {
+    let ((a, open_a), (b, open_b)) = (numbered(1.0), numbered(2.0));
+    let pool = EnginePool::spawn_all(a, vec![b], 4).unwrap();
+    let bad: Vec<_> = (0..2).map(|_| submit(&pool, f32::NAN)).collect();
+    open_a.send(()).unwrap();
+    open_b.send(()).unwrap();
+    assert!(bad.into_iter().all(|a| a.blocking_recv().is_err()));
+    until("the pool is over", || !pool.is_alive());
+    assert!(matches!(pool.submit(job(1.0)), Err(SubmitError::Stopped(_))));
+    pool.close();
 }

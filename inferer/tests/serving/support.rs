@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use edgeloop_engine::toy::Toy;
-use edgeloop_engine::{Device, InputView, LoadOptions};
+use edgeloop_engine::{Device, InputView, LoadOptions, Precision};
 use edgeloop_inferer::load::{Native, Runtime};
 use edgeloop_inferer::run::{Parts, run};
 use edgeloop_inferer::settings::Settings;
@@ -50,7 +50,7 @@ pub fn detector(sign: f32) -> Toy {
 /// What the model answers for two noisy images: the version's check file. `shift` makes it wrong.
 pub fn check_file(onnx: &[u8], shift: f32) -> Vec<u8> {
     let side = SIDE as usize;
-    let options = LoadOptions { device: Device::Cpu, threads: 1, height: side, width: side };
+    let options = LoadOptions { device: Device::Cpu, precision: Precision::Fp32, threads: 1, height: side, width: side };
     let mut engine = edgeloop_engine::load(onnx, &options).unwrap();
     let images: Vec<f32> = (0..2 * 3 * side * side).map(|i| (i * 2_654_435_761 % 255) as f32 / 255.0).collect();
     let output = engine.run(InputView { n: 2, h: side, w: side, data: &images }).unwrap();

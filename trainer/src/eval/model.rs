@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context, ensure};
-use edgeloop_engine::{Device as EngineDevice, Engine, InputView, LoadOptions};
+use edgeloop_engine::{Device as EngineDevice, Engine, InputView, LoadOptions, Precision};
 use edgeloop_model::{Network, Weights, onnx};
 use edgeloop_store::{Store, Version};
 use tch::Device;
@@ -99,7 +99,7 @@ impl Model {
     pub fn prepare(&mut self, imgsz: u32, threads: usize) -> anyhow::Result<String> {
         if let Runs::Onnx(bytes) = &self.runs {
             let side = imgsz as usize;
-            let options = LoadOptions { device: EngineDevice::Cpu, threads, height: side, width: side };
+            let options = LoadOptions { device: EngineDevice::Cpu, precision: Precision::Fp32, threads, height: side, width: side };
             self.runs = Runs::Engine(edgeloop_engine::load(bytes, &options)?);
         }
         Ok(match &self.runs {
