@@ -2,6 +2,7 @@
 
 pub mod children;
 pub mod demo;
+pub mod doctor;
 pub mod models;
 pub mod schedule;
 pub mod status;

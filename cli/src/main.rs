@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use edgeloop::{demo, models, status, up};
+use edgeloop::{demo, doctor, models, status, up};
 use edgeloop_service::{exit, logs};
 
 /// Keeps a detector at the edge learning: trains on a folder of images, swaps the better model in, answers POST /infer.
@@ -24,6 +24,7 @@ enum Command {
     Models(models::ModelsArgs),
     /// Shows the whole loop once, on drawn images or your own, and measures it.
     Demo(demo::DemoArgs),
+    Doctor(doctor::DoctorArgs),
 }
 
 fn main() -> ExitCode {
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
             Command::Status(args) => status::run(args),
             Command::Models(args) => models::run(args),
             Command::Demo(args) => demo::run(args),
+            Command::Doctor(args) => doctor::run(args),
         }
     })
 }

@@ -123,8 +123,6 @@ async fn model(State(api): State<Api>) -> Result<Json<serde_json::Value>, ApiErr
 /// The model in service in words for people and programs.
 pub fn describe(serving: &Serving) -> serde_json::Value {
     let metadata = &serving.metadata;
-    let resident = serving.engines.square();
-    let info = resident.info();
     json!({
         "version": metadata.version,
         "sequence": metadata.sequence,
@@ -135,12 +133,7 @@ pub fn describe(serving: &Serving) -> serde_json::Value {
         "classes": metadata.classes,
         "metrics": {"mAP50": metadata.metrics.map50, "mAP50-95": metadata.metrics.map50_95},
         "parent": metadata.training.parent,
-        "engine": {
-            "device": info.device,
-            "precision": info.precision,
-            "library_version": info.library_version,
-            "fallback": resident.fallback,
-        },
+        "engine": serving.engines.describe(),
     })
 }
 

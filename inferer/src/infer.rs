@@ -1,16 +1,18 @@
 //! One image through one model: decode, letterbox, engine, detections. Blocks; called from the pipeline's threads and from
 //! the folder's, never from a thread that serves connections.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use edgeloop_engine::{Device, Job, Precision, SubmitError};
 use edgeloop_store::Version;
 use edgeloop_vision::decode::{self, DecodeError, Limits};
-use edgeloop_vision::letterbox::letterbox_chw;
+use edgeloop_vision::letterbox::{Letterbox, letterbox_reduced_chw};
 use edgeloop_vision::nms::{NmsConfig, Postprocess};
 use serde::Serialize;
 
-use crate::slot::Serving;
+use crate::engines::Resident;
+use crate::slot::{Label, Serving};
 
 /// What is the same for every image.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +38,7 @@ pub struct Found {
     /// Class score, to four digits.
     pub confidence: f64,
     /// Class name.
-    pub label: String,
+    pub label: Label,
     /// `[x1, y1, x2, y2]` in pixels of the upright image, to a hundredth.
     #[serde(rename = "box")]
     pub bounds: [f64; 4],
@@ -125,49 +127,85 @@ pub fn ms(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
 }
 
+/// An image may be tried on so many engines: the shape's own, the square one, the safe one.
+const MOST_TRIES: usize = 3;
+
 /// Runs one encoded image through `serving`. `timing_ms.total` and the wait before this call are the caller's to add.
 ///
+/// An engine that fails on it is left for another one, which runs it again: see [`Engines::fall_back`](crate::engines::Engines::fall_back).
+///
 /// # Errors
-/// The image cannot be decoded, or the engine is busy, stopped or failed.
+/// The image cannot be decoded, or the engine is busy, stopped or failed, and there is no other.
 pub fn infer(serving: &Serving, encoded: &[u8], rules: &Rules, scratch: &mut Scratch) -> Result<(Answer, Spent), InferError> {
+    let mut instead = None;
+    for _ in 1..MOST_TRIES {
+        match attempt(serving, encoded, rules, scratch, instead.take()) {
+            Err((InferError::Engine(reason), Some(failed))) => match serving.engines.fall_back(&failed, &reason) {
+                Some(next) => instead = Some(next),
+                None => return Err(InferError::Engine(reason)),
+            },
+            done => return done.map_err(|(error, _)| error),
+        }
+    }
+    attempt(serving, encoded, rules, scratch, instead).map_err(|(error, _)| error)
+}
+
+/// What failed, and where, if an engine did.
+type Failed = (InferError, Option<Arc<Resident>>);
+
+/// One try, on `chosen` or on the engines for the image's shape.
+fn attempt(
+    serving: &Serving,
+    encoded: &[u8],
+    rules: &Rules,
+    scratch: &mut Scratch,
+    chosen: Option<Arc<Resident>>,
+) -> Result<(Answer, Spent), Failed> {
     let started = Instant::now();
-    let image = decode::decode(encoded, &rules.limits)?;
-    let resident = serving.engines.pick(image.width, image.height);
-    let (height, width) = (resident.height as usize, resident.width as usize);
+    let mut picked = chosen;
+    let reduced = decode::decode_reduced(encoded, &rules.limits, |width, height| {
+        let resident = picked.get_or_insert_with(|| serving.engines.pick(width, height));
+        let place = Letterbox::fit(width, height, resident.shape.width, resident.shape.height);
+        (place.fit_w, place.fit_h)
+    })
+    .map_err(|error| (error.into(), None))?;
+    let size = Size { width: reduced.width, height: reduced.height };
+    let resident = picked.unwrap_or_else(|| serving.engines.square());
+    let (height, width) = (resident.shape.height as usize, resident.shape.width as usize);
     scratch.input.resize(3 * height * width, 0.0);
-    let place = letterbox_chw(&image, resident.width, resident.height, &mut scratch.input);
-    let size = Size { width: image.width, height: image.height };
-    drop(image);
+    let place = letterbox_reduced_chw(&reduced, resident.shape.width, resident.shape.height, &mut scratch.input);
+    drop(reduced);
     let decode = started.elapsed();
 
+    let failed = |reason: String| (InferError::Engine(reason), Some(resident.clone()));
     let job = Job { n: 1, h: height, w: width, data: std::mem::take(&mut scratch.input) };
     let receiver = match resident.pool.submit(job) {
         Ok(receiver) => receiver,
         Err(SubmitError::Busy(job)) => {
             scratch.input = job.data;
-            return Err(InferError::Busy);
+            return Err((InferError::Busy, None));
         }
-        Err(stopped @ SubmitError::Stopped(_)) => return Err(InferError::Engine(stopped.to_string())),
+        Err(stopped @ SubmitError::Stopped(_)) => return Err(failed(stopped.to_string())),
     };
-    let done = receiver.blocking_recv().map_err(|_| InferError::Engine("the engine's thread stopped during the run".into()))?;
+    let done = receiver.blocking_recv().map_err(|_| failed("the engine's thread stopped during the run".into()))?;
     scratch.input = done.data;
-    let output = done.output.map_err(|e| InferError::Engine(e.to_string()))?;
+    let output = done.output.map_err(|e| failed(e.to_string()))?;
 
     let started = Instant::now();
     let [_, rows, anchors] = output.shape;
-    let classes = &serving.metadata.classes;
-    if rows != classes.len() + 4 {
-        return Err(InferError::Engine(format!("its output has {rows} rows, expected 4 + {} classes", classes.len())));
+    let labels = &serving.labels;
+    if rows != labels.len() + 4 {
+        return Err(failed(format!("its output has {rows} rows, expected 4 + {} classes", labels.len())));
     }
-    let found = scratch.post.run(&output.data, classes.len(), anchors, &rules.nms);
+    let found = scratch.post.run(&output.data, labels.len(), anchors, &rules.nms);
     let detections = found
-        .into_iter()
+        .iter()
         .map(|d| {
             let b = place.to_image(d.bbox);
             Found {
                 class: d.class,
                 confidence: round(d.confidence, 1e4),
-                label: classes.get(d.class as usize).cloned().unwrap_or_default(),
+                label: labels.get(d.class as usize).cloned().unwrap_or_default(),
                 bounds: [b.x1, b.y1, b.x2, b.y2].map(|v| round(v, 1e2)),
             }
         })

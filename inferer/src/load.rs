@@ -4,13 +4,14 @@
 //! race. Before any native code sees the model it is parsed here within bounds. Before any request sees it, it reproduces
 //! the outputs that it was published with on this machine, with this engine; those runs warm it as well.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use edgeloop_engine::{Engine, EngineError, LoadOptions};
+use edgeloop_engine::{Device, Engine, EngineError, LoadOptions};
 use edgeloop_store::{FileKind, Metadata, Store, StoreError, Version};
 
 use crate::engines::check::CheckSet;
-use crate::engines::{EngineFactory, MakeError};
+use crate::engines::{EngineFactory, MakeError, Model, Source};
 use crate::slot::Serving;
 
 /// What makes engines out of models. Production uses [`Native`]; tests bring engines that fail in chosen ways.
@@ -20,6 +21,22 @@ pub trait Runtime: Send + Sync {
     /// # Errors
     /// As [`edgeloop_engine::load`].
     fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Engine>, EngineError>;
+
+    /// As [`edgeloop_engine::load_many`]: one after the other unless the runtime knows better.
+    ///
+    /// # Errors
+    /// As [`edgeloop_engine::load`].
+    fn load_many(&self, onnx: &[u8], options: &LoadOptions, count: usize) -> Result<Vec<Box<dyn Engine>>, EngineError> {
+        (0..count.max(1)).map(|_| self.load(onnx, options)).collect()
+    }
+
+    /// As [`edgeloop_engine::library_version`].
+    ///
+    /// # Errors
+    /// As [`edgeloop_engine::library_version`].
+    fn library_version(&self, device: Device) -> Result<String, EngineError> {
+        edgeloop_engine::library_version(device)
+    }
 }
 
 /// The engines of `edgeloop_engine`.
@@ -29,6 +46,10 @@ pub struct Native;
 impl Runtime for Native {
     fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Engine>, EngineError> {
         edgeloop_engine::load(onnx, options)
+    }
+
+    fn load_many(&self, onnx: &[u8], options: &LoadOptions, count: usize) -> Result<Vec<Box<dyn Engine>>, EngineError> {
+        edgeloop_engine::load_many(onnx, options, count)
     }
 }
 
@@ -99,11 +120,11 @@ pub struct LoadSteps {
     pub check: Duration,
 }
 
-/// Loads `metadata`'s version with the engines that `factory` makes.
+/// Loads `metadata`'s version with the engines that `factory` makes. `urgent`: nothing serves meanwhile.
 ///
 /// # Errors
 /// See [`LoadError`]. Nothing that is in service has been touched.
-pub fn load(store: &Store, metadata: Metadata, factory: &EngineFactory) -> Result<(Serving, LoadSteps), LoadError> {
+pub fn load(store: &Store, metadata: Metadata, factory: &Arc<EngineFactory>, urgent: bool) -> Result<(Serving, LoadSteps), LoadError> {
     let mut steps = LoadSteps::default();
     let mut clock = Instant::now();
     let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed();
@@ -117,13 +138,24 @@ pub fn load(store: &Store, metadata: Metadata, factory: &EngineFactory) -> Resul
     let check = CheckSet::parse(&check, &metadata).map_err(|reason| LoadError::Check { version: version.clone(), reason })?;
     steps.inspect = lap();
 
-    let made = factory.make(&onnx, metadata.image_size, &check).map_err(|error| match error {
+    let family = format!("{}{}", metadata.architecture.family, metadata.architecture.scale);
+    let model = Model { onnx: &onnx, check: &check, family: &family, side: metadata.image_size };
+    let made = factory.make(&model, source(store, &metadata), urgent).map_err(|error| match error {
         MakeError::Engine(source) => LoadError::Engine { version: version.clone(), source },
         MakeError::Check(reason) => LoadError::Check { version: version.clone(), reason },
         MakeError::Thread(source) => LoadError::Thread { version: version.clone(), source },
     })?;
     (steps.engine, steps.check) = (made.load, made.check);
     Ok((Serving::new(metadata, made.engines), steps))
+}
+
+/// Where the same bytes come from again: engines are also made later, and holding every model twice would cost its size.
+fn source(store: &Store, metadata: &Metadata) -> Source {
+    let (store, metadata) = (store.clone(), metadata.clone());
+    Source::new(move || {
+        let read = |kind| store.read_verified(&metadata, kind).map_err(|e| e.to_string());
+        Ok((read(FileKind::Onnx)?, CheckSet::parse(&read(FileKind::Check)?, &metadata)?))
+    })
 }
 
 /// Parses the model in Rust and compares it with what the metadata promises.

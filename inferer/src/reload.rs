@@ -24,8 +24,6 @@ use crate::slot::{Serving, Slot};
 use crate::watch::Watch;
 use decide::{Action, InService, Quarantine, Target, decide};
 
-/// How long after a fallback the engine that was asked for is tried again.
-const ENGINE_RETRY: Duration = Duration::from_secs(60);
 /// A heartbeat older than this means that the loop hangs: the longest look is a load of an x-size model on a slow box.
 const HANG: Duration = Duration::from_secs(300);
 
@@ -186,11 +184,11 @@ impl Reloader {
         let engine_only = before.as_ref().is_some_and(|s| s.version() == version && s.trouble().is_none());
         match self.try_load(store, pointer, version) {
             Ok((serving, _)) if engine_only && serving.engines.fallback().is_some() => {
-                memory.engine_again = Instant::now() + ENGINE_RETRY;
+                memory.engine_again = Instant::now() + self.factory.settings().engine_retry;
             }
             Ok((serving, steps)) => {
                 memory.quarantine.release(version);
-                memory.engine_again = Instant::now() + ENGINE_RETRY;
+                memory.engine_again = Instant::now() + self.factory.settings().engine_retry;
                 for (step, time) in [("read", steps.read), ("inspect", steps.inspect), ("engine", steps.engine), ("check", steps.check)] {
                     self.metrics.reload_step(step, time);
                 }
@@ -200,7 +198,7 @@ impl Reloader {
             Err(error) if engine_only => {
                 // The same version serves on another engine: nothing is wrong with it that a swap could mend.
                 tracing::debug!(%version, %error, "the engine that was asked for still cannot be had");
-                memory.engine_again = Instant::now() + ENGINE_RETRY;
+                memory.engine_again = Instant::now() + self.factory.settings().engine_retry;
             }
             Err(error) => {
                 let kept = before.map_or_else(|| "no model".to_owned(), |s| s.version().to_string());
@@ -214,7 +212,9 @@ impl Reloader {
 
     fn try_load(&self, store: &Store, pointer: &Pointer, version: &Version) -> Result<(Serving, load::LoadSteps), LoadError> {
         let metadata: Metadata = if version == pointer.version() { pointer.metadata.clone() } else { store.metadata(version)? };
-        load::load(store, metadata, &self.factory)
+        // With nothing good in service what is ready soonest goes first.
+        let urgent = self.slot.get().is_none_or(|serving| serving.trouble().is_some());
+        load::load(store, metadata, &self.factory, urgent)
     }
 
     fn enter(&self, serving: Serving, started: Instant) {

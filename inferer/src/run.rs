@@ -20,6 +20,8 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::api::{Api, Traffic, router};
 use crate::engines::EngineFactory;
+use crate::engines::keeper::Keeper;
+use crate::engines::metrics::EngineMetrics;
 use crate::folder::Folder;
 use crate::infer::Rules;
 use crate::load::{Native, Runtime};
@@ -75,6 +77,12 @@ pub fn block_on(settings: Settings) -> anyhow::Result<ExitCode> {
 pub async fn run(settings: Settings, shutdown: Shutdown, parts: Parts) -> anyhow::Result<()> {
     let rules = Rules { limits: settings.decode_limits(), nms: settings.nms() };
     let worker_threads = settings.worker_threads();
+    settings
+        .engines
+        .check(edgeloop_engine::cpu())
+        .map_err(anyhow::Error::msg)
+        .context("DEVICE and PRECISION do not go together")
+        .exit_code(2)?;
     let Settings {
         images_dir,
         model_dir,
@@ -118,13 +126,14 @@ pub async fn run(settings: Settings, shutdown: Shutdown, parts: Parts) -> anyhow
     let (loops, admin_end) = (Shutdown::new(), Shutdown::new());
     let (reload_wake, reload_looks) = Wake::new();
     let (folder_wake, folder_looks) = Wake::new();
-    let (device, engine_threads) = (engines.device, engines.engine_threads());
-    let factory = Arc::new(EngineFactory::new(runtime, engines));
+    let (device, precision) = (engines.device, engines.precision);
+    let factory = Arc::new(EngineFactory::new(runtime, engines, EngineMetrics::register(&registry)?));
+    let plan = factory.plan();
     let (pipeline, workers) = Pipeline::start(worker_threads, queue as usize, rules, metrics.clone(), reload_wake.clone())?;
     let reloader = Reloader {
         model_dir: model_dir.clone(),
         interval: check_model_interval,
-        factory,
+        factory: factory.clone(),
         slot: slot.clone(),
         health: health.clone(),
         metrics: metrics.clone(),
@@ -132,7 +141,8 @@ pub async fn run(settings: Settings, shutdown: Shutdown, parts: Parts) -> anyhow
         wake: reload_wake.clone(),
         looks: reload_looks,
     };
-    let mut threads = vec![spawn("reload", move || reloader.run())?];
+    let keeper = Keeper { slot: slot.clone(), factory, metrics: metrics.clone(), health: health.clone(), shutdown: loops.clone() };
+    let mut threads = vec![spawn("reload", move || reloader.run())?, spawn("engines", move || keeper.run())?];
     if inference_folder {
         let folder = Folder {
             dir: images_dir.clone(),
@@ -171,7 +181,7 @@ pub async fn run(settings: Settings, shutdown: Shutdown, parts: Parts) -> anyhow
     let server = tokio::spawn(serve(listener, router(api), max_connections as usize, stop.clone(), drain_timeout));
     tracing::info!(
         serving = %addresses.0, admin = %addresses.1, model_dir = %model_dir.display(), images_dir = %images_dir.display(), %device,
-        threads = engine_threads, decode_threads = worker_threads, "edgeloop-inferer {} is up", build::VERSION
+        %precision, instances = plan.instances, threads = plan.threads, decode_threads = worker_threads, "edgeloop-inferer {} is up", build::VERSION
     );
     if let Some(bound) = bound {
         let _ = bound.send(addresses);

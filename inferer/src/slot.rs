@@ -15,11 +15,37 @@ use crate::engines::Engines;
 /// After so many failed runs in a row a version counts as bad: one may be an odd input, three are the model.
 pub const BAD_AFTER: u32 = 3;
 
+/// A class name that answers share: a detection costs no copy of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Label(Arc<str>);
+
+impl Default for Label {
+    fn default() -> Self {
+        Self("".into())
+    }
+}
+
+impl std::ops::Deref for Label {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl serde::Serialize for Label {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
 /// A loaded, checked and warmed model.
 #[derive(Debug)]
 pub struct Serving {
     /// What the store says about it.
     pub metadata: Metadata,
+    /// Its class names, shared with the answers.
+    pub labels: Vec<Label>,
     /// What runs it.
     pub engines: Engines,
     /// When it was loaded.
@@ -30,7 +56,8 @@ pub struct Serving {
 impl Serving {
     /// A model that is ready to serve.
     pub fn new(metadata: Metadata, engines: Engines) -> Self {
-        Self { metadata, engines, since: SystemTime::now(), failed_runs: AtomicU32::new(0) }
+        let labels = metadata.classes.iter().map(|name| Label(name.as_str().into())).collect();
+        Self { metadata, labels, engines, since: SystemTime::now(), failed_runs: AtomicU32::new(0) }
     }
 
     /// Its version.

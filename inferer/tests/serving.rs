@@ -5,6 +5,8 @@
 mod bad_input;
 #[path = "serving/drain.rs"]
 mod drain;
+#[path = "serving/engines.rs"]
+mod engines;
 #[path = "serving/folder.rs"]
 mod folder;
 #[path = "serving/overload.rs"]

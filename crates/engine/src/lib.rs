@@ -14,6 +14,7 @@ mod error;
 pub mod library;
 mod onnxruntime;
 mod openvino_cpu;
+mod plan;
 mod pool;
 
 #[cfg(test)]
@@ -27,6 +28,7 @@ use serde::Serialize;
 pub use cpu::{Cpu, cpu};
 pub use device::{Device, Precision, supports};
 pub use error::EngineError;
+pub use plan::Plan;
 pub use pool::{Done, EnginePool, Job, SubmitError};
 
 /// How a model is loaded. Height and width fix the graph's symbolic axes; the batch stays free.
@@ -116,7 +118,18 @@ pub trait Engine: Send {
 /// # Errors
 /// The engine's library is missing or too old, or it refuses the model. With [`Device::Auto`]: both of them do.
 pub fn load(onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Engine>, EngineError> {
+    let mut engines = load_many(onnx, options, 1)?;
+    engines.pop().ok_or_else(|| EngineError::Options("no engine came of it".into()))
+}
+
+/// Loads `count` engines of one model, at least one, that run beside each other with [`LoadOptions::threads`] each. What
+/// they can share they share: OpenVINO compiles once.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_many(onnx: &[u8], options: &LoadOptions, count: usize) -> Result<Vec<Box<dyn Engine>>, EngineError> {
     let LoadOptions { device, precision, threads, height, width } = *options;
+    let count = count.clamp(1, 256);
     if threads == 0 || height == 0 || width == 0 || height % 32 != 0 || width % 32 != 0 {
         return Err(EngineError::Options(format!(
             "threads {threads}, input {width}×{height}: use 1 thread or more, sizes that 32 divides"
@@ -124,13 +137,24 @@ pub fn load(onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Engine>, Engin
     }
     supports(device, precision, cpu()).map_err(EngineError::Options)?;
     match device {
-        Device::Cpu | Device::Cuda(_) | Device::TensorRt(_) => onnxruntime::load(onnx, options),
-        Device::OpenVino => openvino_cpu::load(onnx, options),
-        Device::Auto if precision != Precision::Fp32 => openvino_cpu::load(onnx, options),
-        Device::Auto => onnxruntime::load(onnx, &LoadOptions { device: Device::Cpu, ..*options }).or_else(|first| {
+        Device::Cpu | Device::Cuda(_) | Device::TensorRt(_) => onnxruntime::load(onnx, options, count),
+        Device::OpenVino => openvino_cpu::load(onnx, options, count),
+        Device::Auto if precision != Precision::Fp32 => openvino_cpu::load(onnx, options, count),
+        Device::Auto => onnxruntime::load(onnx, &LoadOptions { device: Device::Cpu, ..*options }, count).or_else(|first| {
             tracing::debug!(error = %first, "ONNX Runtime is not usable, trying OpenVINO");
-            openvino_cpu::load(onnx, &LoadOptions { device: Device::OpenVino, ..*options })
+            openvino_cpu::load(onnx, &LoadOptions { device: Device::OpenVino, ..*options }, count)
                 .map_err(|second| EngineError::NoEngine { first: Box::new(first), second: Box::new(second) })
         }),
+    }
+}
+
+/// The version of the library behind `device`, which is opened for it if it is not open yet.
+///
+/// # Errors
+/// The library is missing or cannot be used.
+pub fn library_version(device: Device) -> Result<String, EngineError> {
+    match device {
+        Device::Auto | Device::Cpu | Device::Cuda(_) | Device::TensorRt(_) => onnxruntime::library_version(),
+        Device::OpenVino => openvino_cpu::library_version(),
     }
 }

@@ -28,7 +28,24 @@ struct OnnxRuntime {
     width: usize,
 }
 
-pub(crate) fn load(onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Engine>, EngineError> {
+/// One session for each engine: `Session::run` takes it whole. Most of a load is work of one thread, so they load side by side.
+pub(crate) fn load(onnx: &[u8], options: &LoadOptions, count: usize) -> Result<Vec<Box<dyn Engine>>, EngineError> {
+    // Sequential on the caller's thread where there is one to make, so that its scheduling class is the caller's.
+    if count == 1 {
+        return Ok(vec![load_one(onnx, options)?]);
+    }
+    std::thread::scope(|scope| {
+        let loads: Vec<_> = (0..count).map(|_| scope.spawn(|| load_one(onnx, options))).collect();
+        let lost = || EngineError::Options("the loader's thread panicked".into());
+        loads.into_iter().map(|load| load.join().map_err(|_| lost())?).collect()
+    })
+}
+
+pub(crate) fn library_version() -> Result<String, EngineError> {
+    environment().map(|(_, version)| version)
+}
+
+fn load_one(onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Engine>, EngineError> {
     let (environment, library_version) = environment()?;
     let device = if options.device == Device::Auto { Device::Cpu } else { options.device };
     let refused = |reason: String| EngineError::Model { device, reason };

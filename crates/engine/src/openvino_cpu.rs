@@ -1,10 +1,11 @@
 //! OpenVINO's CPU plugin through the `openvino` crate.
 //!
-//! Its `compile_model` takes no properties, so each engine has a core of its own with threads and precision set on it. The
+//! Its `compile_model` takes no properties, so each model has a core of its own with threads and precision set on it. The
 //! graph is compiled for one image of the loaded size, and a batch is run image by image: a free batch axis would cost
 //! every request the shape inference that a fixed one saves.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
 
 use openvino::{CompiledModel, Core, DeviceType, ElementType, InferRequest, PartialShape, PropertyKey, RwPropertyKey, Shape, Tensor};
 
@@ -14,25 +15,41 @@ struct OpenVino {
     // Declared in the order in which they must be dropped.
     request: InferRequest,
     input: Tensor,
-    _compiled: CompiledModel,
-    _core: Core,
+    // Never locked: it makes the handle shareable, and is dropped with the last request.
+    _compiled: Arc<Mutex<Compiled>>,
     info: EngineInfo,
     height: usize,
     width: usize,
 }
 
-pub(crate) fn load(onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Engine>, EngineError> {
+/// What the requests of one model share.
+struct Compiled {
+    _model: CompiledModel,
+    _core: Core,
+}
+
+pub(crate) fn load(onnx: &[u8], options: &LoadOptions, count: usize) -> Result<Vec<Box<dyn Engine>>, EngineError> {
+    with_library(|| compile(onnx, options, count).map_err(|reason| EngineError::Model { device: Device::OpenVino, reason }))
+}
+
+pub(crate) fn library_version() -> Result<String, EngineError> {
+    with_library(|| Ok(openvino::version().build_number))
+}
+
+/// Opens the library, then does `work`.
+fn with_library<T>(work: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
     let path = library::find(library::OPENVINO)?;
     let unusable = |reason: String| EngineError::LibraryUnusable { path: path.clone(), reason };
     // The crate panics on a library that lacks a function or names its version oddly: that is an error of this file here.
-    let loaded = catch_unwind(AssertUnwindSafe(|| {
+    let done = catch_unwind(AssertUnwindSafe(|| {
         openvino_sys::library::load_from(path.clone()).map_err(unusable)?;
-        compile(onnx, options).map_err(|reason| EngineError::Model { device: Device::OpenVino, reason })
+        work()
     }));
-    loaded.map_err(|_| unusable("it is no OpenVINO that this build understands".into()))?.map(|engine| Box::new(engine) as Box<dyn Engine>)
+    done.map_err(|_| unusable("it is no OpenVINO that this build understands".into()))?
 }
 
-fn compile(onnx: &[u8], options: &LoadOptions) -> Result<OpenVino, String> {
+/// One model with a stream for each engine: streams share the weights and the compilation.
+fn compile(onnx: &[u8], options: &LoadOptions, count: usize) -> Result<Vec<Box<dyn Engine>>, String> {
     let text = |e: openvino::InferenceError| e.to_string();
     let (hint, precision) = match options.precision {
         Precision::Fp32 => ("f32", Precision::Fp32),
@@ -43,9 +60,11 @@ fn compile(onnx: &[u8], options: &LoadOptions) -> Result<OpenVino, String> {
     core.set_properties(
         &DeviceType::CPU,
         [
-            (RwPropertyKey::InferenceNumThreads, options.threads.to_string().as_str()),
-            (RwPropertyKey::NumStreams, "1"),
+            (RwPropertyKey::InferenceNumThreads, options.threads.saturating_mul(count).to_string().as_str()),
+            (RwPropertyKey::NumStreams, count.to_string().as_str()),
             (RwPropertyKey::HintInferencePrecision, hint),
+            // Pinned streams of two models would share their cores while others are idle.
+            (RwPropertyKey::HintEnableCpuPinning, "NO"),
         ],
     )
     .map_err(text)?;
@@ -58,16 +77,24 @@ fn compile(onnx: &[u8], options: &LoadOptions) -> Result<OpenVino, String> {
     let shape = [1, 3, side(options.height)?, side(options.width)?];
     model.reshape_single_input(&PartialShape::new_static(4, &shape).map_err(text)?).map_err(text)?;
     let mut compiled = core.compile_model(&model, DeviceType::CPU).map_err(text)?;
-    // The plugin takes any hint and falls back to float32 where the CPU lacks the instructions: that would be something else in silence.
+    // The plugin takes any hint and falls back to float32 where the CPU lacks the instructions: something else in silence.
     let taken = compiled.get_property(&PropertyKey::Rw(RwPropertyKey::HintInferencePrecision)).map_err(text)?;
     if taken != hint {
         return Err(format!("it would compute in {taken} instead of {hint} here"));
     }
-    let mut request = compiled.create_infer_request().map_err(text)?;
-    let input = Tensor::new(ElementType::F32, &Shape::new(&shape).map_err(text)?).map_err(text)?;
-    request.set_input_tensor(&input).map_err(text)?;
-    let info = EngineInfo { device: Device::OpenVino, precision, library_version: openvino::version().build_number };
-    Ok(OpenVino { request, input, _compiled: compiled, _core: core, info, height: options.height, width: options.width })
+    let requests: Vec<InferRequest> = (0..count).map(|_| compiled.create_infer_request().map_err(text)).collect::<Result<_, _>>()?;
+    let compiled = Arc::new(Mutex::new(Compiled { _model: compiled, _core: core }));
+    let library_version = openvino::version().build_number;
+    requests
+        .into_iter()
+        .map(|mut request| {
+            let input = Tensor::new(ElementType::F32, &Shape::new(&shape).map_err(text)?).map_err(text)?;
+            request.set_input_tensor(&input).map_err(text)?;
+            let info = EngineInfo { device: Device::OpenVino, precision, library_version: library_version.clone() };
+            let (height, width) = (options.height, options.width);
+            Ok(Box::new(OpenVino { request, input, _compiled: compiled.clone(), info, height, width }) as Box<dyn Engine>)
+        })
+        .collect()
 }
 
 impl OpenVino {

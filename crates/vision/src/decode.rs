@@ -177,10 +177,50 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Image, DecodeError> {
     limits.check_bytes(bytes)?;
     let format = Format::of(bytes)?;
     let (image, orientation) = match format {
-        Format::Jpeg => jpeg::decode(bytes, limits)?,
+        Format::Jpeg => jpeg::decode(bytes, limits, |width, height, _| (width, height))?,
         _ => other::decode(format, bytes, limits)?,
     };
     Ok(upright(image, orientation))
+}
+
+/// A picture that may have been decoded smaller than it is.
+#[derive(Debug)]
+pub struct Reduced {
+    /// The pixels, upright: a half, a quarter or an eighth of each side, or all.
+    pub image: Image,
+    /// Columns of the whole upright picture.
+    pub width: u32,
+    /// Rows of the whole upright picture.
+    pub height: u32,
+}
+
+/// As [`decode`], for somebody who needs the picture only as large as `fit` says of its whole upright size: a JPEG is then
+/// decoded at the smallest of 1/1, 1/2, 1/4 and 1/8 that is no smaller, which costs less than all of it.
+///
+/// Width or height is rounded up. What is left out are high frequencies, which a resize without a filter would fold into the
+/// picture; what that does to accuracy is measured in docs/decisions/reduced-decode.md.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_reduced(bytes: &[u8], limits: &Limits, fit: impl FnOnce(u32, u32) -> (u32, u32)) -> Result<Reduced, DecodeError> {
+    limits.check_bytes(bytes)?;
+    let format = Format::of(bytes)?;
+    if format != Format::Jpeg {
+        let (image, orientation) = other::decode(format, bytes, limits)?;
+        let image = upright(image, orientation);
+        let (width, height) = (image.width, image.height);
+        // Told the size all the same: who asks learns it by this.
+        fit(width, height);
+        return Ok(Reduced { image, width, height });
+    }
+    let mut whole = (0, 0);
+    let (image, orientation) = jpeg::decode(bytes, limits, |width, height, orientation| {
+        let turned = is_turned(orientation);
+        whole = if turned { (height, width) } else { (width, height) };
+        let (fit_w, fit_h) = fit(whole.0, whole.1);
+        if turned { (fit_h, fit_w) } else { (fit_w, fit_h) }
+    })?;
+    Ok(Reduced { image: upright(image, orientation), width: whole.0, height: whole.1 })
 }
 
 /// Does this orientation swap width and height?

@@ -4,6 +4,8 @@
 //! YOLO ecosystem were trained with (measured in docs/decisions/image-stack.md). The picture keeps its aspect, stands in
 //! the middle, and is padded with grey 114.
 
+mod planes;
+
 use std::cell::RefCell;
 
 use fast_image_resize::images::{TypedImage, TypedImageRef};
@@ -12,6 +14,7 @@ use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 
 use crate::Image;
 use crate::boxes::Xyxy;
+use crate::decode::Reduced;
 
 /// Grey of the padding, as the ecosystem has it.
 pub const PADDING: u8 = 114;
@@ -124,7 +127,15 @@ pub fn letterbox(image: &Image, width: u32, height: u32) -> (Image, Letterbox) {
 /// # Panics
 /// If `image` is not [whole](Image::is_whole) or `out` is not `3 * height * width` long.
 pub fn letterbox_chw(image: &Image, width: u32, height: u32, out: &mut [f32]) -> Letterbox {
-    planar(image, width, height, out, UNIT[usize::from(PADDING)], |byte| UNIT[usize::from(byte)])
+    planar(image, Letterbox::fit(image.width, image.height, width, height), out, unit(PADDING), unit)
+}
+
+/// As [`letterbox_chw`] for a picture that may have been decoded smaller than it is; boxes map to the whole picture.
+///
+/// # Panics
+/// If the picture is not [whole](Image::is_whole) or `out` is not `3 * height * width` long.
+pub fn letterbox_reduced_chw(reduced: &Reduced, width: u32, height: u32, out: &mut [f32]) -> Letterbox {
+    planar(&reduced.image, Letterbox::fit(reduced.width, reduced.height, width, height), out, unit(PADDING), unit)
 }
 
 /// As [`letterbox_chw`], in bytes 0 to 255: for training, which converts on the device.
@@ -132,54 +143,28 @@ pub fn letterbox_chw(image: &Image, width: u32, height: u32, out: &mut [f32]) ->
 /// # Panics
 /// If `image` is not [whole](Image::is_whole) or `out` is not `3 * height * width` long.
 pub fn letterbox_chw_u8(image: &Image, width: u32, height: u32, out: &mut [u8]) -> Letterbox {
-    planar(image, width, height, out, PADDING, |byte| byte)
+    planar(image, Letterbox::fit(image.width, image.height, width, height), out, PADDING, |byte| byte)
 }
 
-/// `byte / 255` for every byte, rounded once, as a tensor division gives it.
-static UNIT: [f32; 256] = {
-    let mut table = [0.0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = byte as f32 / 255.0;
-        byte += 1;
-    }
-    table
-};
+/// 0 to 1, rounded once, as a tensor division gives it. A division rather than a table: it is done for 16 bytes at a time.
+#[inline(always)]
+fn unit(byte: u8) -> f32 {
+    f32::from(byte) / 255.0
+}
 
-fn planar<T: Copy>(image: &Image, width: u32, height: u32, out: &mut [T], padding: T, value: impl Fn(u8) -> T) -> Letterbox {
-    let place = Letterbox::fit(image.width, image.height, width, height);
+fn planar<T: Copy>(image: &Image, place: Letterbox, out: &mut [T], padding: T, value: impl Fn(u8) -> T + Copy) -> Letterbox {
     let (dst_w, dst_h) = (place.dst_w as usize, place.dst_h as usize);
     assert!(image.is_whole(), "{image:?} does not have three bytes for each of at least one pixel");
     assert_eq!(out.len(), 3 * dst_w * dst_h, "the input buffer must hold [3, {dst_h}, {dst_w}]");
-    let (fit_w, fit_h) = (place.fit_w as usize, place.fit_h as usize);
     SCRATCH.with_borrow_mut(|scratch| {
         let fitted: &[u8] = if (place.fit_w, place.fit_h) == (image.width, image.height) {
             &image.data
         } else {
-            scratch.fitted.resize(fit_w * fit_h * 3, 0);
+            scratch.fitted.resize(place.fit_w as usize * place.fit_h as usize * 3, 0);
             resize_into(&mut scratch.resizer, image, place.fit_w, place.fit_h, &mut scratch.fitted);
             &scratch.fitted
         };
-        let (left, top) = (place.pad_x as usize, place.pad_y as usize);
-        let (red, rest) = out.split_at_mut(dst_w * dst_h);
-        let (green, blue) = rest.split_at_mut(dst_w * dst_h);
-        for plane in [&mut *red, &mut *green, &mut *blue] {
-            plane[..top * dst_w].fill(padding);
-            plane[(top + fit_h) * dst_w..].fill(padding);
-        }
-        for (row, pixels) in fitted.chunks_exact(fit_w * 3).enumerate() {
-            let start = (top + row) * dst_w;
-            let line = start..start + dst_w;
-            let (r, g, b) = (&mut red[line.clone()], &mut green[line.clone()], &mut blue[line]);
-            for channel in [&mut *r, &mut *g, &mut *b] {
-                channel[..left].fill(padding);
-                channel[left + fit_w..].fill(padding);
-            }
-            let (r, g, b) = (&mut r[left..left + fit_w], &mut g[left..left + fit_w], &mut b[left..left + fit_w]);
-            for (((pixel, r), g), b) in pixels.as_chunks::<3>().0.iter().zip(r).zip(g).zip(b) {
-                (*r, *g, *b) = (value(pixel[0]), value(pixel[1]), value(pixel[2]));
-            }
-        }
+        planes::split(fitted, &place, out, padding, value);
     });
     place
 }

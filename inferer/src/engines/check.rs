@@ -9,6 +9,8 @@ use edgeloop_model::safetensors;
 use edgeloop_store::Metadata;
 use edgeloop_vision::nms::{Detection, NmsConfig, Postprocess};
 
+use super::shapes::Shape;
+
 /// How far a box edge may be from the published one in float32, in input pixels. The exporter holds 1e-3 on its own machine;
 /// other instruction sets sum in another order. A twentieth of a pixel is far below anything that a wrong graph, a wrong weight
 /// or a lower precision does.
@@ -17,6 +19,9 @@ const BOX_TOLERANCE: f32 = 0.05;
 const SCORE_TOLERANCE: f32 = 1e-3;
 /// More images than any check file needs; each costs one run while the old model waits to be replaced.
 const MOST_CHECK_IMAGES: usize = 16;
+
+/// Images that an engine of another shape is looked at with; each costs two runs.
+const MOST_OTHER_SHAPE: usize = 2;
 
 /// In a lower precision: a published detection of at least this score must be found again. Serving's own threshold is 0.25;
 /// room for a score that moves over it.
@@ -96,9 +101,17 @@ impl CheckSet {
     /// # Errors
     /// Where it differs, for people.
     pub fn reproduce(&self, engine: &mut dyn Engine) -> Result<(), String> {
+        self.reproduce_share(engine, 0, 1)
+    }
+
+    /// As [`reproduce`](Self::reproduce) with every `of`th image from the `nth` on, and with one image at least.
+    ///
+    /// # Errors
+    /// Where it differs, for people.
+    pub fn reproduce_share(&self, engine: &mut dyn Engine, nth: usize, of: usize) -> Result<(), String> {
         let size = self.rows * self.anchors;
         let precision = engine.info().precision;
-        for n in 0..self.n {
+        for n in (nth % self.n..self.n).step_by(of.max(1)) {
             let found = engine.run(self.image(n)).map_err(|e| e.to_string())?;
             if found.shape != [1, self.rows, self.anchors] {
                 return Err(format!("its output is {:?}, expected [1, {}, {}]", found.shape, self.rows, self.anchors));
@@ -107,6 +120,50 @@ impl CheckSet {
             close(&found, published, precision).map_err(|reason| format!("image {n}, {reason}"))?;
         }
         Ok(())
+    }
+}
+
+impl CheckSet {
+    /// Runs an engine of another shape on the middle of the images: its numbers must be numbers, as many as the shape has, and as
+    /// good as those of `reference`, an engine of the same shape in float32, if there is one.
+    ///
+    /// # Errors
+    /// Where it differs, for people.
+    pub fn look_alike(
+        &self,
+        engine: &mut dyn Engine,
+        shape: Shape,
+        mut reference: Option<&mut (dyn Engine + 'static)>,
+    ) -> Result<(), String> {
+        let (h, w) = (shape.height as usize, shape.width as usize);
+        let precision = engine.info().precision;
+        let anchors = self.anchors * h * w / (self.side * self.side);
+        for n in 0..self.n.min(MOST_OTHER_SHAPE) {
+            let data = self.middle(n, h, w);
+            let input = InputView { n: 1, h, w, data: &data };
+            let found = engine.run(input).map_err(|e| e.to_string())?;
+            if found.shape != [1, self.rows, anchors] || found.data.iter().any(|v| !v.is_finite()) {
+                return Err(format!("its output is {:?} or no numbers, expected numbers [1, {}, {anchors}]", found.shape, self.rows));
+            }
+            if let Some(reference) = reference.as_deref_mut() {
+                let expected = reference.run(input).map_err(|e| e.to_string())?;
+                close(&found, &expected.data, precision).map_err(|reason| format!("middle of image {n}, {reason}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The `[3, h, w]` in the middle of an image.
+    fn middle(&self, n: usize, h: usize, w: usize) -> Vec<f32> {
+        let image = self.image(n).data;
+        let (top, left) = ((self.side - h) / 2, (self.side - w) / 2);
+        let mut out = Vec::with_capacity(3 * h * w);
+        for plane in image.chunks_exact(self.side * self.side) {
+            for row in plane.chunks_exact(self.side).skip(top).take(h) {
+                out.extend_from_slice(&row[left..left + w]);
+            }
+        }
+        out
     }
 }
 
@@ -146,8 +203,8 @@ fn same_detections(found: &[f32], published: &[f32], rows: usize, anchors: usize
     let scores = 4 * anchors..rows * anchors;
     let apart: f64 = found[scores.clone()].iter().zip(&published[scores.clone()]).map(|(a, b)| f64::from((a - b).abs())).sum();
     let mean = (apart / scores.len().max(1) as f64) as f32;
-    // Written so that NaN among the published values fails as well.
-    if !(mean <= MEAN_SCORE) {
+    // NaN: there is one among the published values.
+    if mean.is_nan() || mean > MEAN_SCORE {
         return Err(format!("scores are {mean:.5} from the published ones on average, at most {MEAN_SCORE}"));
     }
     let classes = rows - 4;

@@ -1,13 +1,31 @@
-//! Makes the engines of a version: load, hold against the check file, start their threads.
+//! Makes the engines of a version: which kind, load, hold against the check file, start their threads.
+//!
+//! ```text
+//! asked for ─► candidates ─► remembered speeds? ─ yes ─► fastest first ─► first that reproduces the check file
+//!                                              └─ no ──► the safe one now, the keeper measures the others meanwhile
+//! none of them can be had ─► what works, and why (DEVICE_STRICT: refused)
+//! ```
+
+mod failures;
+mod load;
+mod measure;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use edgeloop_engine::{Device, Engine, EngineError, EnginePool, LoadOptions, Precision};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use edgeloop_engine::{EngineError, EnginePool, LoadOptions, Plan, cpu};
 
+use super::budget::Budget;
 use super::check::CheckSet;
-use super::{EngineArgs, Engines, Resident};
+use super::kind::{Kind, candidates};
+use super::metrics::EngineMetrics;
+use super::remembered::{Key, Remembered};
+use super::shapes::Shape;
+use super::{Choice, EngineArgs, Engines, Resident, Source, Todo};
 use crate::load::Runtime;
+use failures::Failures;
+use load::Loaded;
 
 /// Jobs that may wait before the engines. Every decoding thread and the folder loop have at most one each; more would only
 /// be memory.
@@ -27,6 +45,19 @@ pub enum MakeError {
     Thread(#[from] std::io::Error),
 }
 
+/// A model as the factory needs it.
+#[derive(Debug, Clone, Copy)]
+pub struct Model<'a> {
+    /// The ONNX file's bytes.
+    pub onnx: &'a [u8],
+    /// What it must reproduce.
+    pub check: &'a CheckSet,
+    /// Family and scale, such as `yolov8n`.
+    pub family: &'a str,
+    /// Input side in pixels.
+    pub side: u32,
+}
+
 /// Engines and where the time went.
 #[derive(Debug)]
 pub struct Made {
@@ -42,52 +73,258 @@ pub struct Made {
 pub struct EngineFactory {
     runtime: Arc<dyn Runtime>,
     settings: EngineArgs,
+    plan: Plan,
+    budget: Arc<Budget>,
+    remembered: Remembered,
+    failures: Failures,
+    metrics: EngineMetrics,
+    notices: (Sender<()>, Receiver<()>),
 }
 
 impl EngineFactory {
     /// With a runtime of the caller's: production uses [`Native`](crate::load::Native).
     #[must_use]
-    pub fn new(runtime: Arc<dyn Runtime>, settings: EngineArgs) -> Self {
-        Self { runtime, settings }
+    pub fn new(runtime: Arc<dyn Runtime>, settings: EngineArgs, metrics: EngineMetrics) -> Self {
+        let plan = settings.plan();
+        let budget = Budget::new(settings.memory());
+        let remembered = Remembered::new(settings.cache_file());
+        let failures = Failures::new(settings.engine_retry);
+        Self { runtime, settings, plan, budget, remembered, failures, metrics, notices: bounded(1) }
     }
 
-    /// The engines of a model: the one that was asked for, or another one and why.
+    /// How many engines with how many threads are planned.
+    #[must_use]
+    pub fn plan(&self) -> Plan {
+        self.plan
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn settings(&self) -> &EngineArgs {
+        &self.settings
+    }
+
+    /// The memory of all engines.
+    #[must_use]
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
+    pub(super) fn metrics(&self) -> &EngineMetrics {
+        &self.metrics
+    }
+
+    /// Something about the engines in service has changed.
+    pub(super) fn notify(&self) {
+        // Full means that a look is due anyway.
+        let _ = self.notices.0.try_send(());
+    }
+
+    /// What the keeper waits for.
+    pub(super) fn notices(&self) -> Receiver<()> {
+        self.notices.1.clone()
+    }
+
+    /// The engines of a model, ready to serve. `urgent`: nothing serves, so what is ready soonest goes first and something faster
+    /// replaces it later.
     ///
     /// # Errors
     /// See [`MakeError`].
-    pub fn make(&self, onnx: &[u8], side: u32, check: &CheckSet) -> Result<Made, MakeError> {
-        let started = Instant::now();
-        let size = side as usize;
-        let options = LoadOptions {
-            device: self.settings.device,
-            precision: Precision::Fp32,
-            threads: self.settings.engine_threads(),
-            height: size,
-            width: size,
-        };
-        let (mut engine, fallback) = self.with_fallback(onnx, options)?;
-        let load = started.elapsed();
-        check.reproduce(&mut *engine).map_err(MakeError::Check)?;
-        let pool = EnginePool::spawn(engine, ENGINE_QUEUE)?;
-        let check = started.elapsed() - load;
-        Ok(Made { engines: Engines::new(Resident { pool, height: side, width: side, fallback }), load, check })
+    pub fn make(self: &Arc<Self>, model: &Model<'_>, source: Source, urgent: bool) -> Result<Made, MakeError> {
+        let kinds = candidates(self.settings.device, self.settings.precision, cpu());
+        let (order, todo) = self.order(&kinds, model, urgent);
+        let mut choice = Choice::default();
+        let (mut first_error, mut paused) = (None, None);
+        for kind in &order {
+            // Better than what will serve instead of it, and it will be back: that is a fallback too.
+            if let Err(reason) = self.failures.check(*kind) {
+                paused.get_or_insert_with(|| format!("{kind}: {reason}"));
+            }
+            match self.start(*kind, model, Shape::square(model.side), urgent, paused.clone()) {
+                Ok((resident, load, check)) => {
+                    choice.reason = match (kinds.len(), todo) {
+                        (1, _) => "it was asked for".into(),
+                        (_, Some(Todo::Measure)) => "it is ready soonest; the others are being measured".into(),
+                        (_, Some(Todo::Upgrade)) => "it is ready soonest; a faster one is being loaded".into(),
+                        (_, None) => "it is the fastest here that reproduces the version's check file".into(),
+                    };
+                    choice.speeds = self.speeds(model);
+                    let engines = Engines::new(resident, choice, todo, source, self.clone(), model.family);
+                    return Ok(Made { engines, load, check });
+                }
+                // In float32 the engine is not what differs.
+                Err(error @ MakeError::Check(_)) if *kind == Kind::SAFE => return Err(error),
+                Err(error) => {
+                    choice.refused.push((*kind, error.to_string()));
+                    first_error.get_or_insert(error);
+                }
+            }
+        }
+        let error = first_error.unwrap_or(MakeError::Check("no engine was tried".into()));
+        if self.settings.device_strict {
+            return Err(error);
+        }
+        self.instead(&order, model, source, error, choice)
     }
 
-    /// The engine that was asked for, or the other one and why.
-    fn with_fallback(&self, onnx: &[u8], options: LoadOptions) -> Result<(Box<dyn Engine>, Option<String>), EngineError> {
-        let error = match self.runtime.load(onnx, &options) {
-            Ok(engine) => return Ok((engine, None)),
-            Err(error) => error,
+    /// None of those that were asked for can be had: what works, and why.
+    fn instead(
+        self: &Arc<Self>,
+        tried: &[Kind],
+        model: &Model<'_>,
+        source: Source,
+        error: MakeError,
+        mut choice: Choice,
+    ) -> Result<Made, MakeError> {
+        let fallback = format!("{} was asked for: {error}", self.asked());
+        let mut last = None;
+        for kind in [Kind::SAFE, Kind::SECOND].into_iter().filter(|kind| !tried.contains(kind)) {
+            match self.start(kind, model, Shape::square(model.side), true, Some(fallback.clone())) {
+                Ok((resident, load, check)) => {
+                    choice.reason = "it works; the one that was asked for does not".into();
+                    let engines = Engines::new(resident, choice, None, source, self.clone(), model.family);
+                    return Ok(Made { engines, load, check });
+                }
+                Err(error @ MakeError::Check(_)) if kind == Kind::SAFE => return Err(error),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(match (error, last) {
+            (MakeError::Engine(first), Some(MakeError::Engine(second))) => {
+                EngineError::NoEngine { first: Box::new(first), second: Box::new(second) }.into()
+            }
+            (error, _) => error,
+        })
+    }
+
+    fn asked(&self) -> String {
+        match self.settings.precision {
+            super::settings::PrecisionWish::Auto => self.settings.device.to_string(),
+            wish => format!("{} {wish}", self.settings.device),
+        }
+    }
+
+    /// In which order kinds are tried now, and what is left for later.
+    fn order(&self, kinds: &[Kind], model: &Model<'_>, urgent: bool) -> (Vec<Kind>, Option<Todo>) {
+        let (Some(safe), true) = (kinds.last(), kinds.len() > 1) else { return (kinds.to_vec(), None) };
+        // The safe one first, then the rest as a rule fastest first.
+        let soonest = || std::iter::once(*safe).chain(kinds.iter().copied().filter(|k| k != safe)).collect::<Vec<_>>();
+        let Some(speeds) = self.remembered.get(&self.key(model)) else { return (soonest(), Some(Todo::Measure)) };
+        let measured: Vec<Kind> = speeds.iter().map(|s| s.kind).filter(|k| kinds.contains(k)).collect();
+        if urgent && measured.first() != Some(safe) {
+            return (soonest(), Some(Todo::Upgrade));
+        }
+        // What could not be measured comes last.
+        let rest = kinds.iter().copied().filter(|k| !measured.contains(k));
+        (measured.iter().copied().chain(rest).collect(), None)
+    }
+
+    /// What a measurement of this model holds for.
+    fn key(&self, model: &Model<'_>) -> Key {
+        let kinds = candidates(self.settings.device, self.settings.precision, cpu());
+        let mut devices: Vec<_> = kinds.iter().map(|k| k.device).collect();
+        devices.dedup();
+        let version = |device| self.runtime.library_version(device).unwrap_or_else(|_| "none".into());
+        Key {
+            cpu: cpu().name.clone(),
+            libraries: devices.into_iter().map(|d| (d.to_string(), version(d))).collect(),
+            family: model.family.to_owned(),
+            side: model.side,
+            threads: self.plan.threads,
+        }
+    }
+
+    fn speeds(&self, model: &Model<'_>) -> Vec<super::remembered::Speed> {
+        self.remembered.get(&self.key(model)).unwrap_or_default()
+    }
+
+    fn options(&self, kind: Kind, shape: Shape, threads: usize) -> LoadOptions {
+        let Kind { device, precision } = kind;
+        LoadOptions { device, precision, threads, height: shape.height as usize, width: shape.width as usize }
+    }
+
+    /// Loads, checks and starts the instances of one kind.
+    fn start(
+        &self,
+        kind: Kind,
+        model: &Model<'_>,
+        shape: Shape,
+        urgent: bool,
+        fallback: Option<String>,
+    ) -> Result<(Resident, Duration, Duration), MakeError> {
+        let Loaded { engines, bytes, load, check } = self.load_checked(kind, model, shape, urgent)?;
+        Ok((self.start_loaded(kind, shape, engines, self.budget.take(bytes), bytes, fallback)?, load, check))
+    }
+
+    fn start_loaded(
+        &self,
+        kind: Kind,
+        shape: Shape,
+        engines: Vec<Box<dyn edgeloop_engine::Engine>>,
+        share: super::budget::Share,
+        bytes: u64,
+        fallback: Option<String>,
+    ) -> Result<Resident, MakeError> {
+        let mut engines = engines.into_iter();
+        let first = engines.next().ok_or_else(|| EngineError::Options("no engine came of it".into()))?;
+        let pool = EnginePool::spawn_all(first, engines.collect(), ENGINE_QUEUE)?;
+        Ok(Resident::new(pool, kind, shape, self.plan.threads, fallback, share, bytes))
+    }
+
+    /// Puts an engine for lone images beside the instances, if the plan has one and there is memory for it.
+    pub(super) fn add_solo(&self, resident: &Resident, model: &Model<'_>) -> Result<(), String> {
+        let Some(threads) = self.plan.solo else { return Ok(()) };
+        let share = self.budget.try_take(resident.bytes / resident.pool.instances().max(1) as u64)?;
+        let options = self.options(resident.kind, resident.shape, threads);
+        let mut engine = self.runtime.load(model.onnx, &options).map_err(|e| e.to_string())?;
+        if resident.shape == Shape::square(model.side) {
+            model.check.reproduce(&mut *engine)?;
+        } else {
+            model.check.look_alike(&mut *engine, resident.shape, None)?;
+        }
+        resident.pool.set_solo(engine).map_err(|e| e.to_string())?;
+        resident.keep(share);
+        Ok(())
+    }
+
+    /// An engine for another shape, of the kind that serves, if there is memory for it. What it must reproduce are the outputs of
+    /// the safe engine in that shape: the check file knows the square one only.
+    pub(super) fn make_shape(&self, square: &Resident, model: &Model<'_>, shape: Shape) -> Result<Resident, String> {
+        let bytes = (square.bytes * shape.pixels() / square.shape.pixels().max(1)).max(model.onnx.len() as u64);
+        let share = self.budget.try_take(bytes)?;
+        let mut reference = if square.kind == Kind::SAFE {
+            None
+        } else {
+            let options = self.options(Kind::SAFE, shape, 1);
+            // Without ONNX Runtime there is nothing to hold it against but numbers.
+            load::quietly(|| self.runtime.load(model.onnx, &options)).ok()
         };
-        let other = match options.device {
-            // It has tried both.
-            Device::Auto => return Err(error),
-            Device::Cpu => Device::OpenVino,
-            Device::OpenVino | Device::Cuda(_) | Device::TensorRt(_) => Device::Cpu,
-        };
-        match self.runtime.load(onnx, &LoadOptions { device: other, precision: Precision::Fp32, ..options }) {
-            Ok(engine) => Ok((engine, Some(format!("{} was asked for: {error}", options.device)))),
-            Err(second) => Err(EngineError::NoEngine { first: Box::new(error), second: Box::new(second) }),
+        let mut engines = self.load_raw(square.kind, model, shape, false).map_err(|e| e.to_string())?;
+        for engine in &mut engines {
+            model.check.look_alike(&mut **engine, shape, reference.as_deref_mut())?;
+        }
+        self.start_loaded(square.kind, shape, engines, share, bytes, square.fallback.clone()).map_err(|e| e.to_string())
+    }
+
+    /// The kind in service has failed: the safe one instead.
+    pub(super) fn replace(&self, failed: &Resident, model: &Model<'_>, reason: &str) -> Option<Resident> {
+        self.metrics.failed(failed.kind);
+        let started = Instant::now();
+        if self.settings.device_strict || failed.kind == Kind::SAFE {
+            return None;
+        }
+        self.failures.note(failed.kind, reason);
+        let fallback = format!("{} failed: {reason}", failed.kind);
+        match self.start(Kind::SAFE, model, Shape::square(model.side), true, Some(fallback)) {
+            Ok((resident, ..)) => {
+                let took_ms = started.elapsed().as_millis() as u64;
+                tracing::error!(failed = %failed.kind, reason, serving = %Kind::SAFE, took_ms, "an engine failed; another one serves");
+                Some(resident)
+            }
+            Err(error) => {
+                tracing::error!(failed = %failed.kind, reason, %error, "an engine failed, and the safe one cannot be had");
+                None
+            }
         }
     }
 }

@@ -127,22 +127,21 @@ impl Inferer {
 
     pub fn start_with(models: &Path, more: &[&str], runtime: Arc<dyn Runtime>) -> Self {
         let fixed = [
-            "edgeloop-inferer",
-            "--model-dir",
-            models.to_str().unwrap(),
-            "--serve-addr",
-            "127.0.0.1:0",
-            "--admin-addr",
-            "127.0.0.1:0",
-            "--drain-delay",
-            "0",
-            "--threads",
-            "1",
-            "--device",
-            "cpu",
+            ("--model-dir", models.to_str().unwrap()),
+            ("--serve-addr", "127.0.0.1:0"),
+            ("--admin-addr", "127.0.0.1:0"),
+            ("--drain-delay", "0"),
+            ("--device", "cpu"),
+            // One engine in all unless a test asks for more.
+            ("--instances", "1"),
+            ("--threads", "1"),
+            ("--solo-engine", "false"),
+            ("--shapes", "square"),
+            ("--cache-dir", "/nonexistent/cache"),
+            ("--images-dir", "/nonexistent/images"),
         ];
-        let folder: &[&str] = if more.contains(&"--images-dir") { &[] } else { &["--images-dir", "/nonexistent/images"] };
-        let settings = Settings::try_parse_from(fixed.iter().chain(folder).chain(more)).unwrap();
+        let fixed = fixed.into_iter().filter(|(flag, _)| !more.contains(flag)).flat_map(|(flag, value)| [flag, value]);
+        let settings = Settings::try_parse_from(std::iter::once("edgeloop-inferer").chain(fixed).chain(more.iter().copied())).unwrap();
         let (shutdown, printed) = (Shutdown::new(), Printed::default());
         let (bound, addresses) = oneshot::channel();
         let parts = Parts { runtime, out: Box::new(printed.clone()), bound: Some(bound) };

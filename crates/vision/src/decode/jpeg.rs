@@ -1,7 +1,7 @@
 //! JPEG: markers read here (size, orientation), pixels by libjpeg-turbo, CMYK by zune-jpeg.
 
 use image::metadata::Orientation;
-use turbojpeg::{Colorspace, Decompressor, PixelFormat};
+use turbojpeg::{Colorspace, Decompressor, PixelFormat, ScalingFactor};
 
 use super::{DecodeError, Format, Limits, orientation_in, other};
 use crate::Image;
@@ -62,7 +62,12 @@ pub(super) fn scan(bytes: &[u8]) -> Result<Scan, DecodeError> {
     Ok(Scan { width, height, orientation })
 }
 
-pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<(Image, Orientation), DecodeError> {
+/// `fit` is told the stored size and the orientation, and says how much of it is needed, as stored.
+pub(super) fn decode(
+    bytes: &[u8],
+    limits: &Limits,
+    fit: impl FnOnce(u32, u32, Orientation) -> (u32, u32),
+) -> Result<(Image, Orientation), DecodeError> {
     let found = scan(bytes)?;
     limits.check_pixels(Format::Jpeg, found.width, found.height)?;
     let mut turbo = Decompressor::new().map_err(|e| corrupt(e.to_string()))?;
@@ -74,26 +79,35 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<(Image, Orientatio
         if !has_end(bytes) {
             return Err(DecodeError::Truncated(Format::Jpeg));
         }
-        return Ok((other::decode(Format::Jpeg, bytes, limits)?.0, found.orientation));
+        let image = other::decode(Format::Jpeg, bytes, limits)?.0;
+        fit(image.width, image.height, found.orientation);
+        return Ok((image, found.orientation));
     }
     // A file with two frame headers could tell the walk above one size and libjpeg another: the buffer follows libjpeg.
     let (width, height) = (header.width as u32, header.height as u32);
     limits.check_pixels(Format::Jpeg, width, height)?;
-    let mut data = vec![0; header.width * header.height * 3];
-    let output = turbojpeg::Image {
-        pixels: data.as_mut_slice(),
-        width: header.width,
-        pitch: header.width * 3,
-        height: header.height,
-        format: PixelFormat::RGB,
-    };
+    let needed = fit(width, height, found.orientation);
+    // Lossless files cannot be scaled.
+    let factor = if header.is_lossless { ScalingFactor::ONE } else { reduction((width, height), needed) };
+    turbo.set_scaling_factor(factor).map_err(|e| corrupt(e.to_string()))?;
+    let (width, height) = (factor.scale(header.width), factor.scale(header.height));
+    let mut data = vec![0; width * height * 3];
+    let output = turbojpeg::Image { pixels: data.as_mut_slice(), width, pitch: width * 3, height, format: PixelFormat::RGB };
     match turbo.decompress(bytes, output) {
         Ok(()) => {}
         // The picture is complete all the same: the decoder goes on after a warning, and the end marker is there.
         Err(e) if is_harmless(&e) && has_end(bytes) => {}
         Err(e) => return Err(judge(&e)),
     }
-    Ok((Image { width, height, data }, found.orientation))
+    Ok((Image { width: width as u32, height: height as u32, data }, found.orientation))
+}
+
+/// The strongest reduction that leaves at least `needed` of `whole`. Only powers of two: libjpeg-turbo has no SIMD for the others.
+fn reduction(whole: (u32, u32), needed: (u32, u32)) -> ScalingFactor {
+    [ScalingFactor::ONE_EIGHTH, ScalingFactor::ONE_QUARTER, ScalingFactor::ONE_HALF]
+        .into_iter()
+        .find(|f| f.scale(whole.0 as usize) >= needed.0 as usize && f.scale(whole.1 as usize) >= needed.1 as usize)
+        .unwrap_or(ScalingFactor::ONE)
 }
 
 /// Warnings that cameras cause in sound pictures (libjpeg's JWRN_EXTRANEOUS_DATA, JWRN_ADOBE_XFORM, JWRN_JFIF_MAJOR).

@@ -206,3 +206,54 @@ proptest! {
         let _ = header(&file);
     }
 }
+
+#[rstest]
+#[case::exactly_half((640, 320), (320, 160), (320, 160))]
+#[case::one_pixel_more_than_half((640, 320), (321, 160), (640, 320))]
+#[case::a_third_takes_the_half((960, 480), (320, 160), (480, 240))]
+#[case::quarter((640, 320), (160, 80), (160, 80))]
+#[case::never_less_than_an_eighth((640, 320), (1, 1), (80, 40))]
+#[case::odd_sides_are_rounded_up((648, 328), (321, 161), (324, 164))]
+#[case::larger_than_it_is((640, 320), (1280, 640), (640, 320))]
+fn a_jpeg_is_decoded_no_larger_than_needed(#[case] whole: (u32, u32), #[case] fit: (u32, u32), #[case] expected: (u32, u32)) {
+    let file = encode(Format::Jpeg, &blocks(whole.0 / 8, whole.1 / 8), None);
+    let mut told = None;
+    let reduced = decode_reduced(&file, &Limits::default(), |w, h| {
+        told = Some((w, h));
+        fit
+    })
+    .unwrap();
+    assert_eq!((reduced.width, reduced.height), whole);
+    assert_eq!(told, Some(whole));
+    assert_eq!((reduced.image.width, reduced.image.height), expected);
+    assert!(reduced.image.is_whole());
+}
+
+#[rstest]
+fn a_reduced_picture_is_the_same_picture_upright(#[values(1, 3, 6, 8)] orientation: u8) {
+    let file = encode(Format::Jpeg, &blocks(4, 2), Some(orientation));
+    let whole = decode(&file, &Limits::default()).unwrap();
+    let reduced = decode_reduced(&file, &Limits::default(), |w, h| (w / 2, h / 2)).unwrap();
+    assert_eq!((reduced.width, reduced.height), (whole.width, whole.height));
+    assert_eq!((reduced.image.width, reduced.image.height), (whole.width / 2, whole.height / 2));
+    // Blocks of one colour are blocks of the same colour in half the size; looked at in their middle.
+    for (x, y) in (0..whole.width / 8).flat_map(|x| (0..whole.height / 8).map(move |y| (x, y))) {
+        let (large, small) = (whole.pixel(x * 8 + 4, y * 8 + 4).unwrap(), reduced.image.pixel(x * 4 + 2, y * 4 + 2).unwrap());
+        assert!(is_near(large, small), "block {x}, {y}: {large:?}, {small:?}");
+    }
+}
+
+#[rstest]
+fn other_formats_and_broken_files_are_as_without_reduction(#[values(Format::Png, Format::Bmp, Format::WebP)] format: Format) {
+    let file = encode(format, &blocks(4, 2), None);
+    let reduced = decode_reduced(&file, &Limits::default(), |_, _| (1, 1)).unwrap();
+    assert_eq!((reduced.image.width, reduced.image.height, reduced.width), (32, 16, 32));
+    let jpeg = encode(Format::Jpeg, &blocks(40, 40), None);
+    for cut in [jpeg.len() / 2, jpeg.len() - 10] {
+        let error = decode_reduced(&jpeg[..cut], &Limits::default(), |_, _| (1, 1)).unwrap_err();
+        assert_eq!(error, DecodeError::Truncated(Format::Jpeg), "cut at {cut} of {}", jpeg.len());
+    }
+    let small = Limits { max_pixels: 1000, ..Limits::default() };
+    let refused = decode_reduced(&jpeg, &small, |_, _| panic!("nobody is asked for what is refused"));
+    assert!(matches!(refused, Err(DecodeError::TooLarge(_))));
+}

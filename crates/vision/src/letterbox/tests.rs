@@ -121,3 +121,31 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_reduced_picture_lies_where_the_whole_one_does() {
+    // 1280 x 720, decoded at half: the same place, and pixels that no resize has touched.
+    let image = random_image(640, 360, 5);
+    let reduced = Reduced { image, width: 1280, height: 720 };
+    let mut out = vec![f32::NAN; 3 * 384 * 640];
+    let place = letterbox_reduced_chw(&reduced, 640, 384, &mut out);
+    assert_eq!(place, Letterbox::fit(1280, 720, 640, 384));
+    assert_eq!(place.to_image(Xyxy::new(0.0, 12.0, 640.0, 372.0)), Xyxy::new(0.0, 0.0, 1280.0, 720.0));
+    for (x, y) in [(0, 0), (639, 359), (17, 200)] {
+        let at = (y + 12) * 640 + x;
+        let pixel = reduced.image.pixel(x as u32, y as u32).unwrap();
+        let found = [out[at], out[384 * 640 + at], out[2 * 384 * 640 + at]];
+        assert_eq!(found, pixel.map(|byte| f32::from(byte) / 255.0));
+    }
+    assert!(out[..12 * 640].iter().all(|v| *v == 114.0 / 255.0));
+}
+
+#[test]
+fn the_shipped_and_the_baseline_code_write_the_same() {
+    let place = Letterbox::fit(67, 41, 96, 64);
+    let fitted = random_image(place.fit_w, place.fit_h, 3).data;
+    let (mut fast, mut plain) = (vec![0.0f32; 3 * 96 * 64], vec![1.0f32; 3 * 96 * 64]);
+    planes::split(&fitted, &place, &mut fast, 0.5, unit);
+    planes::split_plain(&fitted, &place, &mut plain, 0.5, unit);
+    assert_eq!(fast, plain);
+}

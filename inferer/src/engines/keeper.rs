@@ -1,0 +1,159 @@
+//! Improves the engines in service, off the request path: measures what `auto` may take, puts the fastest into service, adds the
+//! solo engine and the shape that the images want. And it shows every change, also those that a failure made.
+
+use std::sync::{Arc, PoisonError, Weak};
+use std::time::Duration;
+
+use crossbeam_channel::RecvTimeoutError;
+use edgeloop_service::admin::Health;
+use edgeloop_service::shutdown::Shutdown;
+
+use super::{EngineFactory, Engines, Model, Resident, Todo};
+use crate::api::describe;
+use crate::metrics::Metrics;
+use crate::slot::{Serving, Slot};
+
+/// How often it looks for a new model and for shapes that are wanted; failures wake it.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// What the keeper works with.
+pub struct Keeper {
+    /// The model in service.
+    pub slot: Slot,
+    /// Makes engines.
+    pub factory: Arc<EngineFactory>,
+    /// Counters.
+    pub metrics: Metrics,
+    /// `/readyz` details.
+    pub health: Health,
+    /// Ends the loop.
+    pub shutdown: Shutdown,
+}
+
+impl Keeper {
+    /// Looks until shutdown.
+    pub fn run(self) {
+        let notices = self.factory.notices();
+        let mut shown: (Weak<Serving>, u64) = (Weak::new(), 0);
+        while !self.shutdown.is_cancelled() {
+            if let Some(serving) = self.slot.get() {
+                self.show(&serving, &mut shown);
+                if serving.engines.improve(&self.slot, &serving) {
+                    continue;
+                }
+            }
+            match notices.recv_timeout(LOOK) {
+                Ok(()) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+    }
+
+    /// Metrics and details follow what the engines are now.
+    fn show(&self, serving: &Arc<Serving>, shown: &mut (Weak<Serving>, u64)) {
+        let now = (Arc::downgrade(serving), serving.engines.changes());
+        let same = shown.0.ptr_eq(&now.0);
+        if same && shown.1 == now.1 {
+            return;
+        }
+        let engines = &serving.engines;
+        self.factory.metrics().show(engines, self.factory.budget());
+        // A new model has been shown by whoever put it into service.
+        if now.1 > 0 {
+            self.metrics.serving(serving);
+            self.health.set_detail("model", describe(serving));
+        }
+        *shown = now;
+    }
+}
+
+impl Engines {
+    /// Does one thing that is left to do; false when there is nothing.
+    fn improve(&self, slot: &Slot, serving: &Arc<Serving>) -> bool {
+        let still = || slot.get().is_some_and(|now| Arc::ptr_eq(&now, serving));
+        let todo = self.todo.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(todo) = todo {
+            self.with_model(|model| self.take_faster(todo, model));
+            return true;
+        }
+        let (square, other) = (self.square(), self.other());
+        if self.factory.plan().solo.is_some() {
+            for resident in [Some(&square), other.as_ref()].into_iter().flatten() {
+                if resident.try_solo() {
+                    self.with_model(|model| self.solo(resident, model));
+                    return true;
+                }
+            }
+        }
+        let Some(shape) = self.demand.as_ref().and_then(|demand| demand.worth(self.side(), other.as_ref().map(|o| o.shape))) else {
+            return false;
+        };
+        // Two shapes at most: the one that is to be replaced gives its memory back first.
+        if other.is_some() {
+            self.other.store(None);
+            drop(other);
+            self.changed();
+        }
+        if !still() {
+            return false;
+        }
+        let made = self.with_model(|model| self.factory.make_shape(&square, model, shape));
+        match made {
+            Some(Ok(resident)) => {
+                let _one = self.change();
+                // The square one has been replaced meanwhile: this shape is of the kind that failed.
+                if Arc::ptr_eq(&square, &self.square()) {
+                    tracing::info!(%shape, kind = %resident.kind, "an engine for the images' shape is warm");
+                    let resident = Arc::new(resident);
+                    self.other.store(Some(resident));
+                    self.changed();
+                }
+            }
+            Some(Err(reason)) => {
+                tracing::info!(%shape, reason, "images of this shape stay on the square engine");
+                self.refuse_shape(shape);
+            }
+            None => self.refuse_shape(shape),
+        }
+        // The solo engine of that shape comes with the next look.
+        true
+    }
+
+    fn with_model<T>(&self, work: impl FnOnce(&Model<'_>) -> T) -> Option<T> {
+        let (onnx, check) = self.read()?;
+        Some(work(&self.model(&onnx, &check)))
+    }
+
+    fn take_faster(&self, todo: Todo, model: &Model<'_>) {
+        let before = self.square();
+        let (better, choice) = match todo {
+            Todo::Measure => self.factory.measure(&before, model),
+            Todo::Upgrade => self.factory.upgrade(&before, model),
+        };
+        let speeds: Vec<String> = choice.speeds.iter().map(|s| format!("{} {:.1} ms", s.kind, s.ms)).collect();
+        for (kind, reason) in &choice.refused {
+            tracing::info!(%kind, reason, "this engine does not serve the model");
+        }
+        let _one = self.change();
+        // A failure has replaced it meanwhile: what it fell back on stays until the engine is tried again.
+        if !Arc::ptr_eq(&before, &self.square()) {
+            return;
+        }
+        match better {
+            Some(resident) => {
+                tracing::info!(kind = %resident.kind, before = %before.kind, measured = ?speeds, "a faster engine serves");
+                self.square.store(Arc::new(resident));
+            }
+            None => tracing::info!(kind = %before.kind, measured = ?speeds, "no engine is faster than the one that serves"),
+        }
+        self.choice.store(Arc::new(choice));
+        self.changed();
+    }
+
+    fn solo(&self, resident: &Arc<Resident>, model: &Model<'_>) {
+        match self.factory.add_solo(resident, model) {
+            Ok(()) => self.changed(),
+            Err(reason) => tracing::info!(shape = %resident.shape, reason, "no engine for lone images is kept"),
+        }
+    }
+}
