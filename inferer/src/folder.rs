@@ -20,8 +20,9 @@ use notify::RecursiveMode;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::api::Traffic;
+use crate::api::admission::Traffic;
 use crate::api::error::ApiError;
+use crate::api::options::Options;
 use crate::infer::{Answer, InferError, Rules, Scratch, infer, ms};
 use crate::metrics::Metrics;
 use crate::reload::Wake;
@@ -179,6 +180,7 @@ impl<W: Write + Send> Folder<W> {
         let name = path.strip_prefix(&self.dir).unwrap_or(path).to_string_lossy().into_owned();
         let started = Instant::now();
         let limit = self.rules.limits.max_bytes;
+        let rules = Options::default().rules(&self.rules, &serving.metadata).unwrap_or_else(|_| self.rules.clone());
         let result = if seen.bytes > limit {
             Err(ApiError::from(DecodeError::TooLarge(edgeloop_vision::decode::Excess::Bytes { bytes: seen.bytes, max: limit })))
         } else {
@@ -186,16 +188,11 @@ impl<W: Write + Send> Folder<W> {
                 // It has changed since it was listed: whatever was read may be half of it.
                 _ if stamp(path).ok() != Some(seen) => return memory.seen.postpone(path),
                 Err(error) => Err(ApiError::bad_request("unreadable", error.to_string())),
-                Ok(bytes) => match infer(serving, &bytes, &self.rules, &mut memory.scratch) {
+                Ok(bytes) => match infer(serving, &bytes, &rules, &|| Ok(()), &mut memory.scratch) {
                     Ok((mut answer, spent)) => {
                         serving.ran();
                         answer.timing_ms.total = ms(started.elapsed());
-                        for (stage, time) in
-                            [("decode", spent.decode), ("queue", spent.queue), ("infer", spent.infer), ("post", spent.post)]
-                        {
-                            self.metrics.stage(stage, time);
-                        }
-                        self.metrics.answered("folder", answer.detections.len());
+                        self.metrics.answered("folder", serving, &answer, &spent, None);
                         Ok(answer)
                     }
                     // Not the image's fault: it stays new.

@@ -10,17 +10,20 @@ use edgeloop_vision::decode::{self, DecodeError, Limits};
 use edgeloop_vision::letterbox::{Letterbox, letterbox_reduced_chw};
 use edgeloop_vision::nms::{NmsConfig, Postprocess};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::engines::Resident;
 use crate::slot::{Label, Serving};
 
-/// What is the same for every image.
-#[derive(Debug, Clone, Copy)]
+/// What an image may be and what is wanted of it: the settings' rules, or a request's own on top of them.
+#[derive(Debug, Clone)]
 pub struct Rules {
     /// Bounds of a picture.
     pub limits: Limits,
     /// Thresholds.
     pub nms: NmsConfig,
+    /// The lowest score of each class, where classes differ; infinity leaves one out.
+    pub floors: Option<Arc<[f32]>>,
 }
 
 /// Buffers that a thread keeps from image to image.
@@ -31,13 +34,14 @@ pub struct Scratch {
 }
 
 /// One found object, as the contract has it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Found {
     /// Index into the model's class names.
     pub class: u32,
     /// Class score, to four digits.
     pub confidence: f64,
     /// Class name.
+    #[schema(value_type = String)]
     pub label: Label,
     /// `[x1, y1, x2, y2]` in pixels of the upright image, to a hundredth.
     #[serde(rename = "box")]
@@ -45,7 +49,7 @@ pub struct Found {
 }
 
 /// Size of the upright image in pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Size {
     /// Width.
     pub width: u32,
@@ -54,18 +58,20 @@ pub struct Size {
 }
 
 /// What ran the model.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct EngineSeen {
     /// ONNX Runtime (`cpu`) or `openvino`.
+    #[schema(value_type = String, example = "cpu")]
     pub device: Device,
     /// Its arithmetic.
+    #[schema(value_type = String, example = "fp32")]
     pub precision: Precision,
     /// Why the engine that was asked for did not run it; null when it did.
     pub fallback: Option<String>,
 }
 
 /// Where the time went, in milliseconds to the microsecond.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, ToSchema)]
 pub struct Timing {
     /// Body to letterboxed input.
     pub decode: f64,
@@ -80,11 +86,12 @@ pub struct Timing {
 }
 
 /// An answered image.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Answer {
     /// Most confident first.
     pub detections: Vec<Found>,
     /// The version that answered.
+    #[schema(value_type = String, example = "20261121_030000")]
     pub model: Version,
     /// The upright image.
     pub image: Size,
@@ -106,6 +113,12 @@ pub enum InferError {
     /// The engine failed or stopped.
     #[error("the model could not be run: {0}")]
     Engine(String),
+    /// Its deadline passed before the model was run.
+    #[error("its deadline passed before the model was run")]
+    Late,
+    /// Whoever asked has gone.
+    #[error("nobody waits for it any more")]
+    Gone,
 }
 
 /// How long each step took, as the metrics want it.
@@ -131,15 +144,22 @@ pub fn ms(time: Duration) -> f64 {
 const MOST_TRIES: usize = 3;
 
 /// Runs one encoded image through `serving`. `timing_ms.total` and the wait before this call are the caller's to add.
+/// `still` is asked before decoding and before the model's run, so that work that nobody waits for is not done.
 ///
 /// An engine that fails on it is left for another one, which runs it again: see [`Engines::fall_back`](crate::engines::Engines::fall_back).
 ///
 /// # Errors
-/// The image cannot be decoded, or the engine is busy, stopped or failed, and there is no other.
-pub fn infer(serving: &Serving, encoded: &[u8], rules: &Rules, scratch: &mut Scratch) -> Result<(Answer, Spent), InferError> {
+/// The image cannot be decoded, or the engine is busy, stopped or failed, and there is no other; or whatever `still` says.
+pub fn infer(
+    serving: &Serving,
+    encoded: &[u8],
+    rules: &Rules,
+    still: &dyn Fn() -> Result<(), InferError>,
+    scratch: &mut Scratch,
+) -> Result<(Answer, Spent), InferError> {
     let mut instead = None;
     for _ in 1..MOST_TRIES {
-        match attempt(serving, encoded, rules, scratch, instead.take()) {
+        match attempt(serving, encoded, rules, still, scratch, instead.take()) {
             Err((InferError::Engine(reason), Some(failed))) => match serving.engines.fall_back(&failed, &reason) {
                 Some(next) => instead = Some(next),
                 None => return Err(InferError::Engine(reason)),
@@ -147,7 +167,7 @@ pub fn infer(serving: &Serving, encoded: &[u8], rules: &Rules, scratch: &mut Scr
             done => return done.map_err(|(error, _)| error),
         }
     }
-    attempt(serving, encoded, rules, scratch, instead).map_err(|(error, _)| error)
+    attempt(serving, encoded, rules, still, scratch, instead).map_err(|(error, _)| error)
 }
 
 /// What failed, and where, if an engine did.
@@ -158,9 +178,11 @@ fn attempt(
     serving: &Serving,
     encoded: &[u8],
     rules: &Rules,
+    still: &dyn Fn() -> Result<(), InferError>,
     scratch: &mut Scratch,
     chosen: Option<Arc<Resident>>,
 ) -> Result<(Answer, Spent), Failed> {
+    still().map_err(|error| (error, None))?;
     let started = Instant::now();
     let mut picked = chosen;
     let reduced = decode::decode_reduced(encoded, &rules.limits, |width, height| {
@@ -177,6 +199,7 @@ fn attempt(
     drop(reduced);
     let decode = started.elapsed();
 
+    still().map_err(|error| (error, None))?;
     let failed = |reason: String| (InferError::Engine(reason), Some(resident.clone()));
     let job = Job { n: 1, h: height, w: width, data: std::mem::take(&mut scratch.input) };
     let receiver = match resident.pool.submit(job) {
@@ -197,7 +220,7 @@ fn attempt(
     if rows != labels.len() + 4 {
         return Err(failed(format!("its output has {rows} rows, expected 4 + {} classes", labels.len())));
     }
-    let found = scratch.post.run(&output.data, labels.len(), anchors, &rules.nms);
+    let found = scratch.post.run_above(&output.data, labels.len(), anchors, &rules.nms, rules.floors.as_deref().unwrap_or_default());
     let detections = found
         .iter()
         .map(|d| {

@@ -16,6 +16,7 @@ pub mod folder;
 pub mod infer;
 pub mod load;
 pub mod metrics;
+pub mod pace;
 pub mod pipeline;
 pub mod reload;
 pub mod run;

@@ -1,26 +1,37 @@
 //! What the inferer counts. Names follow Prometheus' rules; the two `ei_` gauges keep the names that a seed's dashboards use.
 
+mod versions;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
 use prometheus::core::Collector;
-use prometheus::{Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry};
 
+use crate::infer::{Answer, Spent};
 use crate::slot::Serving;
+use versions::Versions;
 
 /// Window of the two rates: long enough to be steady at one image in 2 s, short enough to show a stall.
 const RATE_WINDOW: Duration = Duration::from_secs(10);
+
+/// Why images are not inferred although somebody asked: no place, no memory for the body, too late, or the asker has gone.
+const DROPS: [&str; 4] = ["busy", "memory", "deadline", "gone"];
 
 /// All counters. Clones are the same counters.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     requests: IntCounterVec,
     images: IntCounterVec,
-    detections: IntCounter,
-    stages: HistogramVec,
-    dropped: IntCounter,
+    versions: Versions,
+    dropped: IntCounterVec,
+    inside: IntGauge,
+    queued: IntGauge,
+    refused: IntCounterVec,
+    folder_images: IntGauge,
+    results: IntCounterVec,
     model: GaugeVec,
     loaded: Gauge,
     fallback: IntGauge,
@@ -47,15 +58,40 @@ impl Metrics {
         let gauge = |name: &str, help: &str| keep(registry, Gauge::new(name, help));
         // From a tiny model on a fast box (1 ms) to an x model on a slow one with a queue before it (10 s).
         let time = vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
+        let tenths = (1..=10).map(|tenth| f64::from(tenth) / 10.0).collect();
         let histogram = |name: &str, help: &str, labels: &[&str]| {
             keep(registry, HistogramVec::new(HistogramOpts::new(name, help).buckets(time.clone()), labels))
         };
         Ok(Self {
             requests: counters("edgeloop_infer_requests_total", "Answers of POST /infer by HTTP status.", &["status"])?,
             images: counters("edgeloop_infer_images_total", "Images that were inferred, by where they came from.", &["source"])?,
-            detections: keep(registry, IntCounter::new("edgeloop_infer_detections_total", "Objects found."))?,
-            stages: histogram("edgeloop_infer_stage_seconds", "Time of an image by stage; total is from the body's arrival.", &["stage"])?,
-            dropped: keep(registry, IntCounter::new("edgeloop_infer_dropped_total", "Requests refused because all places were taken."))?,
+            versions: Versions::new(
+                histogram(
+                    "edgeloop_infer_stage_seconds",
+                    "Time of an image by stage; total is from the body's arrival.",
+                    &["stage", "version"],
+                )?,
+                counters("edgeloop_infer_detections_total", "Objects found.", &["class", "version"])?,
+                keep(
+                    registry,
+                    HistogramVec::new(
+                        HistogramOpts::new("edgeloop_infer_confidence_ratio", "Confidence of the objects found.").buckets(tenths),
+                        &["class", "version"],
+                    ),
+                )?,
+            ),
+            dropped: {
+                let dropped =
+                    counters("edgeloop_infer_dropped_total", "Images that were asked for and not inferred, by reason.", &["reason"])?;
+                // A series that begins at its first drop hides that drop from rate().
+                DROPS.iter().for_each(|reason| dropped.with_label_values(&[*reason]).reset());
+                dropped
+            },
+            inside: keep(registry, IntGauge::new("edgeloop_infer_inside", "Images between admission and answer; at most QUEUE."))?,
+            queued: keep(registry, IntGauge::new("edgeloop_infer_queued", "Admitted images that wait for a decoding thread."))?,
+            refused: counters("edgeloop_auth_refused_total", "Requests without the right to what they asked for, by reason.", &["reason"])?,
+            folder_images: keep(registry, IntGauge::new("edgeloop_folder_images", "Images that the folder loop knows of."))?,
+            results: counters("edgeloop_results_lines_total", "Lines for RESULTS_DIR, by what became of them.", &["result"])?,
             model: keep(
                 registry,
                 GaugeVec::new(
@@ -72,7 +108,7 @@ impl Metrics {
                 IntGauge::new("edgeloop_model_quarantined", "Versions that this process does not serve because they failed."),
             )?,
             infer_fps: gauge("ei_infer_fps", "Images inferred a second, over the last 10 s.")?,
-            drop_fps: gauge("ei_drop_fps", "Requests refused a second, over the last 10 s.")?,
+            drop_fps: gauge("ei_drop_fps", "Images dropped a second, over the last 10 s.")?,
             rates: Arc::default(),
         })
     }
@@ -82,20 +118,43 @@ impl Metrics {
         self.requests.with_label_values(&[status.as_str()]).inc();
     }
 
-    /// A request that found no place.
-    pub fn dropped(&self) {
-        self.dropped.inc();
+    /// Images that were asked for and are not inferred; `reason` is one of `busy`, `memory`, `deadline`, `gone`.
+    pub fn dropped(&self, reason: &str, images: usize) {
+        self.dropped.with_label_values(&[reason]).inc_by(images as u64);
     }
 
-    /// An image that was inferred; `source` is `http` or `folder`.
-    pub fn answered(&self, source: &str, detections: usize) {
+    /// An image that was inferred; `source` is `http` or `folder`. `total` is the time from its arrival, where it arrived.
+    pub fn answered(&self, source: &str, serving: &Serving, answer: &Answer, spent: &Spent, total: Option<Duration>) {
         self.images.with_label_values(&[source]).inc();
-        self.detections.inc_by(detections as u64);
+        let version = self.versions.of(serving.version(), &serving.metadata.classes);
+        let stages = [Some(spent.decode), Some(spent.queue), Some(spent.infer), Some(spent.post), total];
+        version.stages(stages);
+        answer.detections.iter().for_each(|found| version.found(found.class as usize, found.confidence));
     }
 
-    /// How long a stage of an image took.
-    pub fn stage(&self, stage: &str, time: Duration) {
-        self.stages.with_label_values(&[stage]).observe(time.as_secs_f64());
+    /// So many images more are inside.
+    pub fn inside(&self, images: i64) {
+        self.inside.add(images);
+    }
+
+    /// So many images more wait for a decoding thread.
+    pub fn queued(&self, images: i64) {
+        self.queued.add(images);
+    }
+
+    /// A request without the right to what it asked for.
+    pub fn refused(&self, reason: &str) {
+        self.refused.with_label_values(&[reason]).inc();
+    }
+
+    /// Images that the folder loop knows of.
+    pub fn folder_images(&self, images: usize) {
+        self.folder_images.set(images as i64);
+    }
+
+    /// A line for `RESULTS_DIR`; `result` is `written` or `dropped`.
+    pub fn result_line(&self, result: &str) {
+        self.results.with_label_values(&[result]).inc();
     }
 
     /// How long a step of a reload took.
@@ -124,11 +183,18 @@ impl Metrics {
         self.loaded.set(serving.since.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs_f64());
     }
 
+    /// Images inferred a second, over the last 10 s.
+    #[must_use]
+    pub fn infer_fps(&self) -> f64 {
+        self.infer_fps.get()
+    }
+
     /// Brings the two rates up to date; called about once a second.
     pub fn tick(&self, now: Instant) {
+        let dropped: u64 = DROPS.iter().map(|reason| self.dropped.with_label_values(&[*reason]).get()).sum();
         let images = ["http", "folder"].iter().map(|source| self.images.with_label_values(&[*source]).get()).sum();
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
-        rates.push_back((now, images, self.dropped.get()));
+        rates.push_back((now, images, dropped));
         while rates.len() > 2 && now.duration_since(rates[1].0) >= RATE_WINDOW {
             rates.pop_front();
         }
@@ -136,7 +202,7 @@ impl Metrics {
         let seconds = now.duration_since(then).as_secs_f64();
         if seconds > 0.0 {
             self.infer_fps.set((images - images_then) as f64 / seconds);
-            self.drop_fps.set((self.dropped.get() - dropped_then) as f64 / seconds);
+            self.drop_fps.set((dropped - dropped_then) as f64 / seconds);
         }
     }
 }
@@ -153,8 +219,8 @@ mod tests {
         let at = |s: u64| start + Duration::from_secs(s);
         metrics.tick(at(0));
         for second in 1..=10 {
-            (0..5).for_each(|_| metrics.answered("http", 1));
-            metrics.dropped();
+            metrics.images.with_label_values(&["http"]).inc_by(5);
+            metrics.dropped("busy", 1);
             metrics.tick(at(second));
         }
         assert_eq!((metrics.infer_fps.get(), metrics.drop_fps.get()), (5.0, 1.0));
@@ -167,7 +233,9 @@ mod tests {
         let registry = Registry::new();
         let metrics = Metrics::register(&registry).unwrap();
         metrics.request(StatusCode::OK);
-        metrics.stage("total", Duration::from_millis(3));
+        let version = metrics.versions.of(&"20261121_030000".parse().unwrap(), &["bolt".into()]);
+        version.stages([Some(Duration::from_millis(3)); 5]);
+        version.found(0, 0.9);
         metrics.reload("ok");
         for family in registry.gather() {
             let name = family.name();

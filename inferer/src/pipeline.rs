@@ -17,29 +17,43 @@ use tokio::sync::oneshot;
 
 use crate::api::body;
 use crate::api::error::ApiError;
-use crate::infer::{Answer, InferError, Rules, Scratch, infer, ms};
+use crate::infer::{Answer, InferError, Rules, Scratch, Spent, infer, ms};
 use crate::metrics::Metrics;
+use crate::pace::{Lane, Pace};
 use crate::reload::Wake;
 use crate::slot::Serving;
 
-/// What came in, still encoded.
-#[derive(Debug)]
+/// An image as it came in, still encoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Payload {
-    /// `{"image": "<base64>"}`.
-    Json(Bytes),
+    /// Text of base64.
+    Base64(Bytes),
     /// The image's own bytes.
     Image(Bytes),
+}
+
+impl Payload {
+    /// Whether it holds no byte.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let (Self::Base64(bytes) | Self::Image(bytes)) = self;
+        bytes.is_empty()
+    }
 }
 
 /// A request on its way.
 #[derive(Debug)]
 pub struct Task {
-    /// The body.
+    /// The image.
     pub payload: Payload,
     /// The model that it began with.
     pub serving: Arc<Serving>,
+    /// What is wanted of it.
+    pub rules: Rules,
     /// When its body was complete.
     pub arrived: Instant,
+    /// After this nobody wants the answer.
+    pub deadline: Instant,
     /// Where the answer goes.
     pub reply: oneshot::Sender<Result<Answer, ApiError>>,
 }
@@ -48,6 +62,7 @@ pub struct Task {
 #[derive(Debug, Clone)]
 pub struct Pipeline {
     queue: Sender<Task>,
+    metrics: Metrics,
 }
 
 impl Pipeline {
@@ -55,30 +70,37 @@ impl Pipeline {
     ///
     /// # Errors
     /// The system refuses a thread.
-    pub fn start(threads: usize, queue: usize, rules: Rules, metrics: Metrics, wake: Wake) -> std::io::Result<(Self, Vec<JoinHandle<()>>)> {
+    pub fn start(threads: usize, queue: usize, pace: &Pace, metrics: Metrics, wake: Wake) -> std::io::Result<(Self, Vec<JoinHandle<()>>)> {
         let (sender, receiver) = bounded(queue);
         let workers = (0..threads.max(1))
             .map(|n| {
-                let worker = Worker { tasks: receiver.clone(), rules, metrics: metrics.clone(), wake: wake.clone() };
+                let (pace, lane) = (pace.clone(), pace.lane());
+                let worker = Worker { tasks: receiver.clone(), pace, lane, metrics: metrics.clone(), wake: wake.clone() };
                 Builder::new().name(format!("decode-{n}")).spawn(move || worker.run())
             })
             .collect::<Result<_, _>>()?;
-        Ok((Self { queue: sender }, workers))
+        Ok((Self { queue: sender, metrics }, workers))
     }
 
     /// Queues a request without waiting; false when there is no room or no thread.
     #[must_use]
     pub fn submit(&self, task: Task) -> bool {
+        // Counted first: a worker may have it before this line's end.
+        self.metrics.queued(1);
         match self.queue.try_send(task) {
             Ok(()) => true,
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                self.metrics.queued(-1);
+                false
+            }
         }
     }
 }
 
 struct Worker {
     tasks: Receiver<Task>,
-    rules: Rules,
+    pace: Pace,
+    lane: Lane,
     metrics: Metrics,
     wake: Wake,
 }
@@ -86,53 +108,56 @@ struct Worker {
 impl Worker {
     fn run(&self) {
         let mut scratch = Scratch::default();
-        for task in &self.tasks {
-            // Whoever hung up needs no answer.
-            if task.reply.is_closed() {
-                continue;
-            }
-            let Task { payload, serving, arrived, reply } = task;
+        for mut task in &self.tasks {
+            self.metrics.queued(-1);
+            let _running = self.lane.begin();
             // A panic in a decoder must cost one request, not a thread of the pool and with the last thread all serving.
-            let answer = catch_unwind(AssertUnwindSafe(|| self.answer(&payload, &serving, arrived, &mut scratch))).unwrap_or_else(|_| {
+            let answer = catch_unwind(AssertUnwindSafe(|| self.answer(&mut task, &mut scratch))).unwrap_or_else(|_| {
                 scratch = Scratch::default();
-                tracing::error!(version = %serving.version(), "a request panicked; it was answered with 500");
-                Err(ApiError::internal())
+                Err(ApiError::internal().because(format!("a request panicked on version {}", task.serving.version())))
             });
-            let _ = reply.send(answer);
+            let _ = task.reply.send(answer);
         }
     }
 
-    fn answer(&self, payload: &Payload, serving: &Arc<Serving>, arrived: Instant, scratch: &mut Scratch) -> Result<Answer, ApiError> {
-        let waited = arrived.elapsed();
-        let started = Instant::now();
-        let encoded = match payload {
-            Payload::Json(json) => Cow::Owned(body::image_in_json(json)?),
-            Payload::Image(image) => Cow::Borrowed(image.as_ref()),
+    fn answer(&self, task: &mut Task, scratch: &mut Scratch) -> Result<Answer, ApiError> {
+        let waited = task.arrived.elapsed();
+        let still = || match (task.reply.is_closed(), Instant::now() < task.deadline) {
+            (false, true) => Ok(()),
+            (_, false) => Err(InferError::Late),
+            (true, true) => Err(InferError::Gone),
         };
-        let unpacked = started.elapsed();
-        let result = infer(serving, &encoded, &self.rules, scratch);
-        let (mut answer, spent) = match result {
-            Ok(done) => {
-                serving.ran();
-                done
-            }
-            Err(error) => {
-                if matches!(error, InferError::Engine(_)) && serving.run_failed() {
-                    self.wake.look();
+        let result = still().map_err(ApiError::from).and_then(|()| {
+            let started = Instant::now();
+            let encoded = match &task.payload {
+                Payload::Base64(text) => Cow::Owned(body::image_in_base64(text)?),
+                Payload::Image(image) => Cow::Borrowed(image.as_ref()),
+            };
+            let unpacked = started.elapsed();
+            match infer(&task.serving, &encoded, &task.rules, &still, scratch) {
+                Ok((answer, spent)) => Ok((answer, Spent { decode: unpacked + spent.decode, ..spent })),
+                Err(error) => {
+                    if matches!(error, InferError::Engine(_)) && task.serving.run_failed() {
+                        self.wake.look();
+                    }
+                    Err(error.into())
                 }
-                return Err(error.into());
             }
-        };
-        let decode = unpacked + spent.decode;
+        });
+        let (mut answer, spent) = result.inspect_err(|_| {
+            // Whoever hung up before the deadline; a deadline that passes is counted where it is noticed.
+            if task.reply.is_closed() && Instant::now() < task.deadline {
+                self.metrics.dropped("gone", 1);
+            }
+        })?;
+        task.serving.ran();
         let queue = waited + spent.queue;
-        let total = arrived.elapsed();
-        answer.timing_ms.decode = ms(decode);
+        let total = task.arrived.elapsed();
+        answer.timing_ms.decode = ms(spent.decode);
         answer.timing_ms.queue = ms(queue);
         answer.timing_ms.total = ms(total);
-        for (stage, time) in [("decode", decode), ("queue", queue), ("infer", spent.infer), ("post", spent.post), ("total", total)] {
-            self.metrics.stage(stage, time);
-        }
-        self.metrics.answered("http", answer.detections.len());
+        self.pace.ran(spent.infer);
+        self.metrics.answered("http", &task.serving, &answer, &Spent { queue, ..spent }, Some(total));
         Ok(answer)
     }
 }

@@ -15,10 +15,13 @@ use edgeloop_service::exit::WithExitCode;
 use edgeloop_service::shutdown::Shutdown;
 use prometheus::Registry;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::api::{Api, Traffic, router};
+use crate::api::admission::{Admission, Traffic};
+use crate::api::auth::{Auth, TokenFile};
+use crate::api::body::Bounds;
+use crate::api::{Api, LogLines, Models, router};
 use crate::engines::EngineFactory;
 use crate::engines::keeper::Keeper;
 use crate::engines::metrics::EngineMetrics;
@@ -26,9 +29,10 @@ use crate::folder::Folder;
 use crate::infer::Rules;
 use crate::load::{Native, Runtime};
 use crate::metrics::Metrics;
+use crate::pace::Pace;
 use crate::pipeline::Pipeline;
 use crate::reload::{Reloader, Wake};
-use crate::serve::serve;
+use crate::serve::{Limits, serve};
 use crate::settings::Settings;
 use crate::slot::Slot;
 
@@ -75,7 +79,7 @@ pub fn block_on(settings: Settings) -> anyhow::Result<ExitCode> {
 /// # Errors
 /// A port cannot be opened, or a thread cannot be started.
 pub async fn run(settings: Settings, shutdown: Shutdown, parts: Parts) -> anyhow::Result<()> {
-    let rules = Rules { limits: settings.decode_limits(), nms: settings.nms() };
+    let rules = Rules { limits: settings.decode_limits(), nms: settings.nms(), floors: None };
     let worker_threads = settings.worker_threads();
     settings
         .engines
@@ -97,6 +101,7 @@ pub async fn run(settings: Settings, shutdown: Shutdown, parts: Parts) -> anyhow
         queue,
         max_connections,
         body_timeout,
+        http,
         drain_delay,
         drain_timeout,
         confidence: _,
@@ -108,6 +113,10 @@ pub async fn run(settings: Settings, shutdown: Shutdown, parts: Parts) -> anyhow
     } = settings;
     let Parts { runtime, out, bound } = parts;
 
+    let (auth, token_file) = match &http.auth_tokens_file {
+        Some(path) => TokenFile::open(path).map(|(auth, file)| (auth, Some(file))).exit_code(2)?,
+        None => (Auth::default(), None),
+    };
     let listener = TcpListener::bind(serve_addr)
         .await
         .with_context(|| format!("cannot listen on {serve_addr}; choose another address with --serve-addr or SERVE_ADDR"))
@@ -129,7 +138,8 @@ pub async fn run(settings: Settings, shutdown: Shutdown, parts: Parts) -> anyhow
     let (device, precision) = (engines.device, engines.precision);
     let factory = Arc::new(EngineFactory::new(runtime, engines, EngineMetrics::register(&registry)?));
     let plan = factory.plan();
-    let (pipeline, workers) = Pipeline::start(worker_threads, queue as usize, rules, metrics.clone(), reload_wake.clone())?;
+    let pace = Pace::default();
+    let (pipeline, workers) = Pipeline::start(worker_threads, queue as usize, &pace, metrics.clone(), reload_wake.clone())?;
     let reloader = Reloader {
         model_dir: model_dir.clone(),
         interval: check_model_interval,
@@ -148,7 +158,7 @@ pub async fn run(settings: Settings, shutdown: Shutdown, parts: Parts) -> anyhow
             dir: images_dir.clone(),
             interval: inference_interval,
             all: inference_all,
-            rules,
+            rules: rules.clone(),
             slot: slot.clone(),
             traffic: traffic.clone(),
             metrics: metrics.clone(),
@@ -166,19 +176,29 @@ pub async fn run(settings: Settings, shutdown: Shutdown, parts: Parts) -> anyhow
 
     let admin = tokio::spawn(admin.serve(registry, health.clone(), admin_end.clone()));
     let ticker = tokio::spawn(tick(metrics.clone()));
+    if let Some(file) = token_file {
+        tokio::spawn(file.watch(loops.clone()));
+    }
     let draining = Arc::new(AtomicBool::new(false));
     let api = Api {
         slot,
         pipeline,
-        places: Arc::new(Semaphore::new(queue as usize)),
-        traffic,
+        admission: Admission::new(queue as usize, http.memory(max_body_bytes), traffic, pace.clone(), metrics.clone()),
+        auth,
+        models: Models::new(model_dir.clone(), reload_wake.clone()),
+        pace,
         metrics,
-        max_body_bytes,
-        body_timeout,
+        rules: Arc::new(rules),
+        bounds: Bounds { bytes: max_body_bytes, time: body_timeout },
+        max_batch: http.max_batch as usize,
+        request_timeout: http.request_timeout,
+        since: Instant::now(),
+        log_lines: LogLines::default(),
         draining: draining.clone(),
     };
+    let clients = Limits { connections: max_connections as usize, head: http.head_timeout, write: http.write_timeout };
     let stop = Shutdown::new();
-    let server = tokio::spawn(serve(listener, router(api), max_connections as usize, stop.clone(), drain_timeout));
+    let server = tokio::spawn(serve(listener, router(api), clients, stop.clone(), drain_timeout));
     tracing::info!(
         serving = %addresses.0, admin = %addresses.1, model_dir = %model_dir.display(), images_dir = %images_dir.display(), %device,
         %precision, instances = plan.instances, threads = plan.threads, decode_threads = worker_threads, "edgeloop-inferer {} is up", build::VERSION

@@ -1,6 +1,8 @@
-//! Connections: a bounded number of them, with a time limit on request heads, and an orderly end.
+//! Connections: a bounded number of them, with limits on how long heads may take and answers may lie unread, and an orderly end.
 //!
-//! `axum::serve` has neither limit, so that anybody could hold any number of connections open with one byte each.
+//! `axum::serve` has none of these limits, so that anybody could hold any number of connections open with one byte each.
+
+mod patient;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,20 +17,33 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-/// A request's head must be there after so long; an idle connection is closed after it, too.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+use patient::Patient;
+
+/// Longest request head; a longer one is answered with 431. hyper would take 400 kB from each connection.
+const LONGEST_HEAD: usize = 64 << 10;
 /// Pause after an accept that failed because of us (no file descriptors): trying at once would only burn time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// What a client may cost.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections at once; later ones wait in the kernel's backlog.
+    pub connections: usize,
+    /// A request's head must be there after so long; an idle connection is closed after it, too.
+    pub head: Duration,
+    /// An answer of which nothing is read for so long is given up.
+    pub write: Duration,
+}
+
 /// Accepts until `stop`, then lets requests in flight finish for at most `patience`. Returns how many were cut off.
-pub async fn serve(listener: TcpListener, router: Router, most: usize, stop: Shutdown, patience: Duration) -> usize {
-    let places = Arc::new(Semaphore::new(most));
+pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: Shutdown, patience: Duration) -> usize {
+    let places = Arc::new(Semaphore::new(limits.connections));
     let mut connections = JoinSet::new();
     while let Some((stream, place)) = accept(&listener, &places, &stop).await {
         while connections.try_join_next().is_some() {}
         let (router, stop) = (router.clone(), stop.clone());
         connections.spawn(async move {
-            connection(stream, router, stop).await;
+            connection(stream, router, limits, stop).await;
             drop(place);
         });
     }
@@ -62,12 +77,16 @@ async fn accept(
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, stop: Shutdown) {
+async fn connection(stream: TcpStream, router: Router, limits: Limits, stop: Shutdown) {
     // Answers are small and written whole: waiting for more to send would only delay them.
     let _ = stream.set_nodelay(true);
     let service = TowerToHyperService::new(router);
-    let connection =
-        http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).serve_connection(TokioIo::new(stream), service);
+    let stream = TokioIo::new(Patient::new(stream, limits.write));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head)
+        .max_buf_size(LONGEST_HEAD)
+        .serve_connection(stream, service);
     let mut connection = std::pin::pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,

@@ -1,5 +1,7 @@
 //! Everything that can be set, typed and checked at the door.
 
+mod http;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,6 +15,8 @@ use edgeloop_vision::decode::Limits;
 use edgeloop_vision::nms::NmsConfig;
 
 use crate::engines::EngineArgs;
+
+pub use http::HttpArgs;
 
 /// Serves the newest good model: `POST /infer`, and the images of a folder on standard output.
 #[derive(Debug, Clone, Parser)]
@@ -60,7 +64,7 @@ pub struct Settings {
     /// Largest image in pixels. Decoded it takes 3 bytes each, once for every decoding thread.
     #[arg(long, env = "MAX_PIXELS", default_value = "64000000", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub max_pixels: u64,
-    /// Requests that may be inside at once; the next one is refused with 429. At 30 ms an image 16 means half a second.
+    /// Images of requests that may be inside at once; the next one is refused with 429. At 30 ms an image 16 means half a second.
     #[arg(long, env = "QUEUE", default_value = "16", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub queue: u32,
     /// Threads that decode and post-process; 0 takes one more than the model's: one waits in the engine while others decode.
@@ -72,6 +76,9 @@ pub struct Settings {
     /// Seconds that a request's body may take to arrive.
     #[arg(long, env = "BODY_TIMEOUT", default_value = "30", value_parser = seconds)]
     pub body_timeout: Duration,
+    /// Batches, deadlines, slow clients, tokens.
+    #[command(flatten)]
+    pub http: HttpArgs,
     /// Seconds after SIGTERM in which new connections are still answered, while balancers notice that we are not ready.
     #[arg(long, env = "DRAIN_DELAY", default_value = "3", value_parser = seconds_or_none)]
     pub drain_delay: Duration,

@@ -9,8 +9,12 @@ mod drain;
 mod engines;
 #[path = "serving/folder.rs"]
 mod folder;
+#[path = "serving/options.rs"]
+mod options;
 #[path = "serving/overload.rs"]
 mod overload;
+#[path = "serving/rights.rs"]
+mod rights;
 #[path = "serving/store_faults.rs"]
 mod store_faults;
 #[path = "serving/support.rs"]

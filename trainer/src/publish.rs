@@ -32,6 +32,7 @@ pub fn metrics(report: &MapReport, classes: &[String]) -> Metrics {
         map50_95: class.map50_95,
         precision: class.precision,
         recall: class.recall,
+        threshold: None,
     });
     Metrics {
         map50: report.map50,

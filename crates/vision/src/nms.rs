@@ -82,12 +82,25 @@ impl Postprocess {
     /// # Panics
     /// If `output` is not `(4 + classes) * anchors` long.
     pub fn run(&mut self, output: &[f32], classes: usize, anchors: usize, config: &NmsConfig) -> Vec<Detection> {
+        self.run_above(output, classes, anchors, config, &[])
+    }
+
+    /// [`Postprocess::run`] with a floor for each class: a score below its class's floor is dropped before anything is compared
+    /// or counted. Infinity leaves a class out. The floors come on top of `config.confidence`; none means no floors.
+    ///
+    /// # Panics
+    /// As [`Postprocess::run`], and if there are floors but not one for each class.
+    pub fn run_above(&mut self, output: &[f32], classes: usize, anchors: usize, config: &NmsConfig, floors: &[f32]) -> Vec<Detection> {
         assert_eq!(output.len(), (4 + classes) * anchors, "the output must hold [4 + {classes}, {anchors}]");
+        assert!(floors.is_empty() || floors.len() == classes, "{} floors for {classes} classes", floors.len());
         if anchors == 0 || classes == 0 {
             return Vec::new();
         }
         let (boxes, scores) = output.split_at(4 * anchors);
         self.collect(scores, anchors, config);
+        if !floors.is_empty() {
+            self.candidates.retain(|candidate| candidate.confidence >= floors[candidate.class as usize]);
+        }
         if self.candidates.len() > MAX_CANDIDATES {
             self.candidates.select_nth_unstable_by(MAX_CANDIDATES, Candidate::order);
             self.candidates.truncate(MAX_CANDIDATES);

@@ -1,28 +1,58 @@
-//! From a request's body to an image's bytes, in the three forms of the contract.
+//! From a request's body to the images in it and the wishes that came with them.
 
-use std::borrow::Cow;
+mod json;
+mod multipart;
+
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest, Multipart, Request};
+use axum::extract::Request;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use axum::http::{HeaderMap, StatusCode};
-use base64::Engine as _;
-use base64::alphabet::STANDARD;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use futures::StreamExt;
-use serde::Deserialize;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
+pub use json::{InferRequest, image_in_base64};
+
+use super::admission::Memory;
 use super::error::ApiError;
+use super::options::Options;
 use crate::pipeline::Payload;
 
 /// How a refused body is read on: a client that is still sending would see a reset instead of the answer.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 /// As many bytes of it, in units of the body limit.
 const DRAIN_LIMITS: u64 = 4;
+/// A body of which nothing comes for so long has been given up by its sender.
+const SILENCE: Duration = Duration::from_secs(10);
 
-/// Which of the three forms a request has.
+/// What a request's body holds.
+#[derive(Debug, PartialEq)]
+pub struct Asked {
+    /// The images, still encoded; at least one.
+    pub images: Vec<Payload>,
+    /// Whether they came as a list, and the answer is one too.
+    pub listed: bool,
+    /// The wishes in the body.
+    pub options: Options,
+}
+
+impl Asked {
+    fn one(image: Payload) -> Self {
+        Self { images: vec![image], listed: false, options: Options::default() }
+    }
+}
+
+/// Bounds of a body.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Bytes.
+    pub bytes: u64,
+    /// Time from its first byte to its last.
+    pub time: Duration,
+}
+
+/// Which of the forms a request has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Json,
@@ -32,35 +62,50 @@ enum Form {
     Unsaid,
 }
 
-/// Reads a request's body whole, within `limit` bytes and `time`.
+/// Reads a request's body whole, within `bounds` and `memory`.
 ///
 /// # Errors
-/// 413 on `Content-Length` before a byte is read, or when more comes than was said; 408; 415; 400 for a broken body.
-pub async fn read(request: Request, limit: u64, time: Duration) -> Result<Payload, ApiError> {
+/// 413 on `Content-Length` before a byte is read, or when more comes than was said; 408; 415; 429 when the memory for bodies is
+/// used up; 400 for a broken body.
+pub async fn read(request: Request, bounds: Bounds, memory: &mut Memory) -> Result<Asked, ApiError> {
     let declared = content_length(request.headers());
-    if declared.is_some_and(|length| length > limit) {
-        return Err(refuse(request, limit, ApiError::body_too_large(limit)).await);
+    if declared.is_some_and(|length| length > bounds.bytes) {
+        return Err(refuse(request, bounds.bytes, ApiError::body_too_large(bounds.bytes)).await);
     }
     let form = match form(request.headers()) {
         Ok(form) => form,
-        Err(error) => return Err(refuse(request, limit, error).await),
+        Err(error) => return Err(refuse(request, bounds.bytes, error).await),
     };
-    let deadline = Instant::now() + time;
+    let deadline = Instant::now() + bounds.time;
     let read = async {
         if form == Form::Multipart {
-            return multipart(request, limit).await.map(Payload::Image);
+            return multipart::read(request, bounds.bytes, memory).await;
         }
-        let bytes = collect(request.into_body(), declared, limit).await?;
+        let bytes = collect(request.into_body(), declared, bounds.bytes, memory).await?;
+        if bytes.is_empty() {
+            return Err(ApiError::empty_body());
+        }
         let is_json = || bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
-        Ok(if form == Form::Json || form == Form::Unsaid && is_json() { Payload::Json(bytes) } else { Payload::Image(bytes) })
-    };
-    match timeout_at(deadline, read).await {
-        Ok(Ok(Payload::Json(bytes) | Payload::Image(bytes))) if bytes.is_empty() => {
-            Err(ApiError::bad_request("empty_body", "the body is empty; send {\"image\": \"<base64>\"} or an image file"))
+        if form == Form::Json || form == Form::Unsaid && is_json() {
+            json::read(bytes).await
+        } else {
+            Ok(Asked::one(Payload::Image(bytes)))
         }
-        Ok(payload) => payload,
-        Err(_) => Err(ApiError::body_timeout(time)),
+    };
+    timeout_at(deadline, read).await.unwrap_or_else(|_| Err(ApiError::body_timeout(bounds.time)))
+}
+
+/// Reads a body of a few words whole.
+///
+/// # Errors
+/// As [`read`].
+pub async fn small(request: Request, bounds: Bounds) -> Result<Bytes, ApiError> {
+    let declared = content_length(request.headers());
+    if declared.is_some_and(|length| length > bounds.bytes) {
+        return Err(refuse(request, bounds.bytes, ApiError::body_too_large(bounds.bytes)).await);
     }
+    let collected = timeout(bounds.time, collect(request.into_body(), declared, bounds.bytes, &mut Memory::free())).await;
+    collected.unwrap_or_else(|_| Err(ApiError::body_timeout(bounds.time)))
 }
 
 /// Answers a request that is not wanted with `error`, reading on a bounded rest of its body first.
@@ -113,84 +158,25 @@ fn form(headers: &HeaderMap) -> Result<Form, ApiError> {
     }
 }
 
-async fn collect(body: Body, declared: Option<u64>, limit: u64) -> Result<Bytes, ApiError> {
+/// Reads a body of at most `limit` bytes whole.
+///
+/// # Errors
+/// 413, 429 and 408 as [`read`]; 400 when it ends early.
+pub async fn collect(body: Body, declared: Option<u64>, limit: u64, memory: &mut Memory) -> Result<Bytes, ApiError> {
     let mut stream = body.into_data_stream();
     // What was declared was checked against the limit; nothing is reserved on a client's word beyond 1 MB.
     let mut bytes = Vec::with_capacity(declared.unwrap_or(0).min(1 << 20) as usize);
-    while let Some(chunk) = stream.next().await {
+    while let Some(chunk) = timeout(SILENCE, stream.next()).await.map_err(|_| ApiError::body_timeout(SILENCE))? {
         let chunk =
             chunk.map_err(|e| ApiError::bad_request("broken_body", format!("the body ended early: {e}; send it again")).closing())?;
-        if bytes.len() as u64 + chunk.len() as u64 > limit {
+        let length = (bytes.len() + chunk.len()) as u64;
+        if length > limit {
             return Err(ApiError::body_too_large(limit).closing());
+        }
+        if !memory.hold(length) {
+            return Err(ApiError::no_memory().closing());
         }
         bytes.extend_from_slice(&chunk);
     }
     Ok(bytes.into())
-}
-
-/// The part named `image`, or else the first that is a file.
-async fn multipart(request: Request, limit: u64) -> Result<Bytes, ApiError> {
-    let broken = |text: String| {
-        ApiError::bad_request("bad_multipart", format!("the multipart body is broken: {text}; send the image as the part \"image\""))
-            .closing()
-    };
-    let mut parts = Multipart::from_request(request, &()).await.map_err(|e| broken(e.body_text()))?;
-    let mut file = None;
-    let mut seen = 0;
-    while let Some(mut part) = parts.next_field().await.map_err(|e| broken(e.body_text()))? {
-        let named = part.name() == Some("image");
-        let wanted = named || file.is_none() && part.file_name().is_some();
-        let mut bytes = Vec::new();
-        while let Some(chunk) = part.chunk().await.map_err(|e| broken(e.body_text()))? {
-            seen += chunk.len() as u64;
-            if seen > limit {
-                return Err(ApiError::body_too_large(limit).closing());
-            }
-            if wanted {
-                bytes.extend_from_slice(&chunk);
-            }
-        }
-        if named {
-            return Ok(bytes.into());
-        }
-        if wanted {
-            file = Some(Bytes::from(bytes));
-        }
-    }
-    file.ok_or_else(|| ApiError::bad_request("missing_image", "the multipart body has no part named \"image\" and no file; add one"))
-}
-
-#[derive(Deserialize)]
-struct ImageRequest<'a> {
-    #[serde(borrow)]
-    image: Cow<'a, str>,
-}
-
-/// The image's bytes in `{"image": "<base64>"}`. A data URL, line breaks and missing padding are taken as well.
-///
-/// # Errors
-/// 400: not JSON, no `image`, not base64, empty.
-pub fn image_in_json(json: &[u8]) -> Result<Vec<u8>, ApiError> {
-    let request: ImageRequest<'_> = serde_json::from_slice(json).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => ApiError::bad_request("missing_image", format!("{error}; send {{\"image\": \"<base64>\"}}")),
-        _ => ApiError::bad_request("bad_json", format!("the body is not JSON: {error}; send {{\"image\": \"<base64>\"}}")),
-    })?;
-    let mut text = request.image;
-    if text.starts_with("data:") {
-        match text.split_once(";base64,") {
-            Some((_, data)) => text = Cow::Owned(data.to_owned()),
-            None => return Err(ApiError::bad_request("bad_base64", "the data URL of \"image\" is not base64; encode it so")),
-        }
-    }
-    if text.bytes().any(|b| b.is_ascii_whitespace()) {
-        text = Cow::Owned(text.chars().filter(|c| !c.is_ascii_whitespace()).collect());
-    }
-    if text.is_empty() {
-        return Err(ApiError::bad_request("empty_image", "\"image\" is empty; put the base64 of an image file there"));
-    }
-    const BASE64: GeneralPurpose =
-        GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent));
-    BASE64.decode(text.as_bytes()).map_err(|error| {
-        ApiError::bad_request("bad_base64", format!("\"image\" is not base64: {error}; encode the image file with the standard alphabet"))
-    })
 }

@@ -58,6 +58,20 @@ fn the_threshold_is_inclusive_and_the_number_is_capped() {
 }
 
 #[test]
+fn a_class_has_a_floor_of_its_own_and_what_is_below_it_takes_no_place() {
+    let far = |x: f32, scores: [f32; 3]| ([x, 10.0, 8.0, 8.0], scores.to_vec());
+    let rows = [far(10.0, [0.9, 0.0, 0.0]), far(50.0, [0.0, 0.5, 0.0]), far(90.0, [0.0, 0.0, 0.4]), far(130.0, [0.0, 0.6, 0.0])];
+    let config = NmsConfig { max_detections: 2, ..NmsConfig::serving() };
+    let with = |floors: &[f32]| {
+        let found = Postprocess::new().run_above(&output(3, &rows), 3, rows.len(), &config, floors);
+        found.into_iter().map(|d| (d.class, d.confidence)).collect::<Vec<_>>()
+    };
+    assert_eq!(with(&[]), [(0, 0.9), (1, 0.6)]);
+    assert_eq!(with(&[f32::INFINITY, 0.6, 0.25]), [(1, 0.6), (2, 0.4)], "inclusive, and dropped before the number is capped");
+    assert_eq!(with(&[0.0, 1.0, 0.45]), [(0, 0.9)]);
+}
+
+#[test]
 fn numbers_that_are_none_give_no_detection_and_disturb_no_other() {
     let good = [50.0, 50.0, 10.0, 10.0];
     let rows = [
