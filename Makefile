@@ -69,6 +69,12 @@ bench-beside: build ## one training beside a saturated inferer; target/bench/bes
 	IMAGES_DIR=target/bench/few MODEL_DIR=target/bench/few-models EPOCHS=1 IMGSZ=320 GATE_MIN_MAP50=0 $(TARGET)/edgeloop-trainer >/dev/null
 	$$(scripts/yardstick) bench/train/beside.py $(TARGET) target/bench/few target/bench/few-models target/bench/beside.json
 
+.PHONY: bench-serve
+bench-serve: build ## serving beside Flask, LitServe and FastAPI: images/s and latencies; target/bench/serve.json (20 minutes)
+	$(TARGET)/draw-counter target/bench/few --images 60
+	for size in 320 640; do IMAGES_DIR=target/bench/few MODEL_DIR=target/bench/serve-models/$$size EPOCHS=1 IMGSZ=$$size GATE_MIN_MAP50=0 $(TARGET)/edgeloop-trainer >/dev/null; done
+	$$(scripts/yardstick) bench/serve/serve.py $(TARGET) target/bench/serve-models target/bench/few target/bench/serve.json
+
 .PHONY: forgetting
 forgetting: setup ## a new class in new images alone: kept by replay, refused by the gate without; with its figures
 	OMP_WAIT_POLICY=PASSIVE cargo test --release --locked -p edgeloop-trainer --test forgetting -- --nocapture

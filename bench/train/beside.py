@@ -2,7 +2,7 @@
 
 python beside.py BIN_DIR DATA_DIR MODELS OUT.json [--seconds 20] [--rounds 3]
 
-MODELS holds a promoted model for the inferer. The trainer runs as `edgeloop up` starts it: niced by 10, SHARE_CORES, one core fewer.
+MODELS holds a promoted model for the inferer. The trainer runs as `edgeloop up` starts it: niced by 4, SHARE_CORES, one core fewer.
 """
 import argparse
 import json
@@ -40,7 +40,7 @@ class Trainer:
     def __enter__(self):
         self.models = tempfile.TemporaryDirectory()
         env = {**os.environ, "IMAGES_DIR": a.data, "MODEL_DIR": self.models.name, "EPOCHS": "1000", "BATCH_SIZE": "8", "IMGSZ": str(a.imgsz), "SHARE_CORES": "true"}
-        self.child = subprocess.Popen(["nice", "-n", "10", str(binaries / "edgeloop-trainer")], env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.child = subprocess.Popen(["nice", "-n", "4", str(binaries / "edgeloop-trainer")], env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         self.epochs, self.ready = [], threading.Event()
         threading.Thread(target=self.listen, daemon=True).start()
         if not self.ready.wait(60):

@@ -163,7 +163,7 @@ impl Up {
         let inferer = move || Ok(spec_of("inferer")?.env("SERVE_ADDR", &serve).env("ADMIN_ADDR", &admin));
         let trainer = move || {
             // Serving goes on meanwhile: one core fewer, and niced.
-            let spec = component("trainer")?.nice(10).env("SHARE_CORES", "true");
+            let spec = component("trainer")?.nice(4).env("SHARE_CORES", "true");
             let threads = edgeloop_service::limits::available_cpus().saturating_sub(1).max(1);
             Ok(if std::env::var_os("THREADS").is_some() { spec } else { spec.env("THREADS", threads.to_string()) })
         };

@@ -58,13 +58,14 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// The chance of being wrong that one kind of look may have.
+    /// The chance of being wrong that one kind of look may have: the two rivals share it.
     fn allowance(&self) -> f64 {
         let all = 1.0 - self.gate.gate_confidence;
+        // The best of ten looks better than it is: as strict as if each of the ten were compared with.
+        let best = all / LINEAGE as f64;
         match self.role {
-            RivalRole::Promoted => all,
-            // The best of ten looks better than it is: as strict as if each of the ten were compared with.
-            RivalRole::Best => all / LINEAGE as f64,
+            RivalRole::Promoted => all - best,
+            RivalRole::Best => best,
         }
     }
 
