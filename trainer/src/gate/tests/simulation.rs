@@ -244,6 +244,24 @@ fn a_hundredth_a_day_does_not_add_up() {
 }
 
 #[test]
+#[ignore = "a measurement: cargo test --release -p edgeloop-trainer --lib -- --ignored --nocapture how_many"]
+fn how_many_are_rejected_by_the_size_of_val() {
+    for (images, classes) in [(8, 2), (16, 2), (36, 2), (60, 6), (120, 3), (300, 6)] {
+        let worse = worse_by(0.05, classes);
+        let share = |skill: f64| {
+            // Thirty val sets; on each, twenty in a row for equally good ones, twenty pairs for worse ones.
+            let worlds = (1..=30).map(|seed| World::new(seed, images, classes));
+            let rejected = |world: World| match skill {
+                0.0 => trainings(&gate(&[]), &world, 21, |_, _| 0.0).0,
+                _ => (0..20).map(|n| trainings(&gate(&[]), &world, 2, |at, _| 1e-6 * n as f64 + if at == 0 { 0.0 } else { skill }).0).sum(),
+            };
+            worlds.map(rejected).sum::<usize>() as f64 / 6.0
+        };
+        println!("{images} images, {classes} classes: equally good {:.1} %, worse by 0.05 {:.0} %", share(0.0), share(worse));
+    }
+}
+
+#[test]
 #[ignore = "a measurement: cargo test --release -p edgeloop-trainer --lib -- --ignored --nocapture what_a"]
 fn what_a_thousand_images_cost() {
     let world = World::new(1, 1_000, 10);
