@@ -20,6 +20,8 @@ pub struct Load {
     pub address: SocketAddr,
     /// Bodies, one after another.
     pub images: Vec<Vec<u8>>,
+    /// What they are: `image/jpeg`, …
+    pub content_type: &'static str,
     /// Connections.
     pub clients: usize,
     /// How long.
@@ -84,7 +86,7 @@ impl Load {
             }
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
             let body = &self.images[number as usize % self.images.len()];
-            match ask(&mut connection, self.address, body) {
+            match self.ask(&mut connection, body) {
                 Ok(200) => outcome.latencies_ms.push(due.elapsed().as_secs_f64() * 1e3),
                 Ok(_) => outcome.failed += 1,
                 Err(_) => {
@@ -94,40 +96,42 @@ impl Load {
             }
         }
     }
-}
 
-/// One request on a connection that stays open; the status of the answer, whose body is read and dropped.
-fn ask(connection: &mut Option<BufReader<TcpStream>>, address: SocketAddr, body: &[u8]) -> anyhow::Result<u16> {
-    if connection.is_none() {
-        let stream = TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        *connection = Some(BufReader::new(stream));
-    }
-    let Some(reader) = connection else { bail!("no connection") };
-    let head = format!("POST /infer HTTP/1.1\r\nHost: {address}\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n", body.len());
-    let mut request = head.into_bytes();
-    request.extend_from_slice(body);
-    reader.get_mut().write_all(&request)?;
-    let mut line = String::new();
-    reader.read_line(&mut line)?;
-    let status = line.split(' ').nth(1).context("no status line")?.parse()?;
-    let (mut length, mut closes) = (0u64, false);
-    loop {
-        line.clear();
+    /// One request on a connection that stays open; the status of the answer, whose body is read and dropped.
+    fn ask(&self, connection: &mut Option<BufReader<TcpStream>>, body: &[u8]) -> anyhow::Result<u16> {
+        let Self { address, content_type, .. } = self;
+        if connection.is_none() {
+            let stream = TcpStream::connect(address)?;
+            stream.set_nodelay(true)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            *connection = Some(BufReader::new(stream));
+        }
+        let Some(reader) = connection else { bail!("no connection") };
+        let head =
+            format!("POST /infer HTTP/1.1\r\nHost: {address}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n", body.len());
+        let mut request = head.into_bytes();
+        request.extend_from_slice(body);
+        reader.get_mut().write_all(&request)?;
+        let mut line = String::new();
         reader.read_line(&mut line)?;
-        let header = line.trim_end().to_ascii_lowercase();
-        if header.is_empty() {
-            break;
+        let status = line.split(' ').nth(1).context("no status line")?.parse()?;
+        let (mut length, mut closes) = (0u64, false);
+        loop {
+            line.clear();
+            reader.read_line(&mut line)?;
+            let header = line.trim_end().to_ascii_lowercase();
+            if header.is_empty() {
+                break;
+            }
+            if let Some(value) = header.strip_prefix("content-length:") {
+                length = value.trim().parse()?;
+            }
+            closes |= header == "connection: close";
         }
-        if let Some(value) = header.strip_prefix("content-length:") {
-            length = value.trim().parse()?;
+        std::io::copy(&mut reader.take(length), &mut std::io::sink())?;
+        if closes {
+            *connection = None;
         }
-        closes |= header == "connection: close";
+        Ok(status)
     }
-    std::io::copy(&mut reader.take(length), &mut std::io::sink())?;
-    if closes {
-        *connection = None;
-    }
-    Ok(status)
 }

@@ -1,18 +1,21 @@
-"""LitServe and onnxruntime: python litserve_app.py PORT WORKERS. Settings by environment: MODEL, SIZE, THREADS."""
+"""LitServe and onnxruntime: python litserve_app.py PORT WORKERS. Settings by environment: MODEL, SIZE, THREADS.
+
+LitServe takes JSON or forms only, so pictures come as base64.
+"""
+import base64
 import os
 import sys
 
 import litserve
 from detector import Detector
-from fastapi import Request
 
 
 class Detect(litserve.LitAPI):
     def setup(self, device):
         self.detector = Detector(os.environ["MODEL"], int(os.environ["SIZE"]), int(os.environ["THREADS"]))
 
-    async def decode_request(self, request: Request):
-        return await request.body()
+    def decode_request(self, request):
+        return base64.b64decode(request["image"])
 
     def predict(self, body):
         return self.detector.detect(body)

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, ensure};
+use base64::{Engine, prelude::BASE64_STANDARD as STANDARD};
 use clap::Parser;
 use edgeloop_bench::load::Load;
 
@@ -24,14 +25,21 @@ struct Args {
     /// Requests a second (open loop); without it each client sends when it has its answer.
     #[arg(long)]
     rate: Option<f64>,
+    /// As `{"image": "<base64>"}` instead of the bytes alone.
+    #[arg(long)]
+    json: bool,
 }
 
 fn main() -> anyhow::Result<()> {
-    let Args { images, address, clients, seconds, rate } = Args::parse();
+    let Args { images, address, clients, seconds, rate, json } = Args::parse();
     ensure!(clients > 0 && rate.is_none_or(|rate| rate > 0.0), "--clients and --rate must be above 0");
-    let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    let read = |path: &PathBuf| -> anyhow::Result<Vec<u8>> {
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(if json { format!(r#"{{"image": "{}"}}"#, STANDARD.encode(bytes)).into_bytes() } else { bytes })
+    };
+    let content_type = if json { "application/json" } else { "image/jpeg" };
     let images = images.iter().map(read).collect::<anyhow::Result<_>>()?;
-    let outcome = Load { address, images, clients, duration: Duration::from_secs_f64(seconds), rate }.run()?;
+    let outcome = Load { address, images, content_type, clients, duration: Duration::from_secs_f64(seconds), rate }.run()?;
     println!(
         r#"{{"clients": {clients}, "images_per_s": {:.2}, "p50_ms": {:.2}, "p99_ms": {:.2}, "answered": {}, "failed": {}}}"#,
         outcome.rate(),
