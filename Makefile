@@ -83,6 +83,18 @@ forgetting: setup ## a new class in new images alone: kept by replay, refused by
 kill-train: setup ## kill -9 a training at twenty random moments (KILLS=n); `make test` does five
 	OMP_WAIT_POLICY=PASSIVE KILLS=$(or $(KILLS),20) cargo test --release --locked -p edgeloop-trainer --test process kill -- --nocapture
 
+.PHONY: test-clients
+test-clients: setup ## other people's clients: the manual's curl, schemathesis over /openapi.json, promtool (fetches both)
+	scripts/test-clients
+
+.PHONY: bench-folder
+bench-folder: setup ## an images folder of IMAGES=100000 beside requests: memory, latencies, then CPU while idle
+	FOLDER_IMAGES=$(or $(IMAGES),100000) cargo test --release --locked -p edgeloop-inferer --test serving many_images -- --nocapture
+
+.PHONY: mutated-bodies
+mutated-bodies: setup ## 10,000 damaged pictures through a running inferer (BODIES=n); `make test` does 1,000
+	MUTATED_BODIES=$(or $(BODIES),10000) cargo test --release --locked -p edgeloop-inferer --test serving mutated -- --nocapture
+
 .PHONY: licences
 licences: ## licences, bans and sources of every dependency
 	scripts/tool cargo-deny --locked check --hide-inclusion-graph bans licenses sources

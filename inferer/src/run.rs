@@ -26,6 +26,7 @@ use crate::engines::EngineFactory;
 use crate::engines::keeper::Keeper;
 use crate::engines::metrics::EngineMetrics;
 use crate::folder::Folder;
+use crate::folder::results::Results;
 use crate::infer::Rules;
 use crate::load::{Native, Runtime};
 use crate::metrics::Metrics;
@@ -33,7 +34,7 @@ use crate::pace::Pace;
 use crate::pipeline::Pipeline;
 use crate::reload::{Reloader, Wake};
 use crate::serve::{Limits, serve};
-use crate::settings::Settings;
+use crate::settings::{ResultsArgs, Settings};
 use crate::slot::Slot;
 
 /// Tokio's workers only move bytes; the work is done on threads of its own.
@@ -102,6 +103,7 @@ pub async fn run(settings: Settings, shutdown: Shutdown, parts: Parts) -> anyhow
         max_connections,
         body_timeout,
         http,
+        results: ResultsArgs { results_dir, results_file_bytes, results_files },
         drain_delay,
         drain_timeout,
         confidence: _,
@@ -161,6 +163,7 @@ pub async fn run(settings: Settings, shutdown: Shutdown, parts: Parts) -> anyhow
             rules: rules.clone(),
             slot: slot.clone(),
             traffic: traffic.clone(),
+            lane: pace.lane(),
             metrics: metrics.clone(),
             health: health.clone(),
             reload: reload_wake.clone(),
@@ -169,6 +172,7 @@ pub async fn run(settings: Settings, shutdown: Shutdown, parts: Parts) -> anyhow
             wake: folder_wake.clone(),
             looks: folder_looks,
             out,
+            results: results_dir.map(|dir| Results::new(dir, results_file_bytes, results_files as usize, metrics.clone())),
         };
         threads.push(spawn("folder", move || folder.run())?);
     }

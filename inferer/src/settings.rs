@@ -1,6 +1,7 @@
 //! Everything that can be set, typed and checked at the door.
 
 mod http;
+mod results;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use edgeloop_vision::nms::NmsConfig;
 use crate::engines::EngineArgs;
 
 pub use http::HttpArgs;
+pub use results::ResultsArgs;
 
 /// Serves the newest good model: `POST /infer`, and the images of a folder on standard output.
 #[derive(Debug, Clone, Parser)]
@@ -79,6 +81,9 @@ pub struct Settings {
     /// Batches, deadlines, slow clients, tokens.
     #[command(flatten)]
     pub http: HttpArgs,
+    /// Results of the images folder.
+    #[command(flatten)]
+    pub results: ResultsArgs,
     /// Seconds after SIGTERM in which new connections are still answered, while balancers notice that we are not ready.
     #[arg(long, env = "DRAIN_DELAY", default_value = "3", value_parser = seconds_or_none)]
     pub drain_delay: Duration,

@@ -9,12 +9,16 @@ mod drain;
 mod engines;
 #[path = "serving/folder.rs"]
 mod folder;
+#[path = "serving/mutated.rs"]
+mod mutated;
 #[path = "serving/options.rs"]
 mod options;
 #[path = "serving/overload.rs"]
 mod overload;
 #[path = "serving/rights.rs"]
 mod rights;
+#[path = "serving/slow_clients.rs"]
+mod slow_clients;
 #[path = "serving/store_faults.rs"]
 mod store_faults;
 #[path = "serving/support.rs"]

@@ -1,31 +1,25 @@
-//! Which images a folder holds, and which of them have not been seen in their present state.
+//! Which images a folder holds, found one by one, and which of them have not been seen in their present state.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+use std::vec::IntoIter;
 
 /// Deeper folders are not looked into: nobody sorts images so deep, and a mount loop must end.
 const DEEPEST: usize = 16;
-/// More images than this are not remembered: at about 150 bytes each a million takes 150 MB.
+/// More images than this are not remembered: at 25 to 50 bytes each a million takes 25 to 50 MB.
 pub const MOST_IMAGES: usize = 1_000_000;
 
 /// A file's state: another one means another content.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Stamp {
     /// Bytes.
     pub bytes: u64,
     /// Last change.
     pub modified: Option<SystemTime>,
-}
-
-/// What is there.
-#[derive(Debug, Default)]
-pub struct Listing {
-    /// Images in the order of their paths.
-    pub images: Vec<(PathBuf, Stamp)>,
-    /// Whether there were more than [`MOST_IMAGES`].
-    pub cut: bool,
 }
 
 /// The state of a file now.
@@ -34,65 +28,109 @@ pub struct Listing {
 /// It has gone, or cannot be looked at.
 pub fn stamp(path: &Path) -> io::Result<Stamp> {
     let metadata = path.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
     Ok(Stamp { bytes: metadata.len(), modified: metadata.modified().ok() })
 }
 
-/// Lists images, nested or flat, without hidden ones. What vanishes or cannot be read while listing is left out.
-///
-/// # Errors
-/// The folder itself cannot be read.
-pub fn list(root: &Path) -> io::Result<Listing> {
-    let mut listing = Listing::default();
-    let mut folders = vec![(root.to_owned(), 0)];
-    while let Some((folder, depth)) = folders.pop() {
-        let entries = match std::fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            Err(error) if depth == 0 => return Err(error),
-            Err(_) => continue,
-        };
-        for entry in entries.flatten() {
-            let Ok(kind) = entry.file_type() else { continue };
-            if entry.file_name().as_encoded_bytes().starts_with(b".") {
-                continue;
-            }
-            let path = entry.path();
-            if kind.is_dir() {
-                if depth < DEEPEST {
-                    folders.push((path, depth + 1));
-                }
-            } else if is_image(&path) {
-                if listing.images.len() == MOST_IMAGES {
-                    listing.cut = true;
-                    break;
-                }
-                // A link to a file counts as a file; a link to a folder has no image's name.
-                if let Ok(stamp) = stamp(&path) {
-                    listing.images.push((path, stamp));
-                }
-            }
-        }
-    }
-    listing.images.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-    Ok(listing)
-}
-
-/// Whether a path has an image's name.
+/// Whether a path has an image's name, and none of its parts below `root` is hidden.
 #[must_use]
 pub fn is_image(path: &Path) -> bool {
     let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
     matches!(extension.as_deref(), Some("jpg" | "jpeg" | "png" | "bmp" | "webp"))
 }
 
+/// Whether a part of the path below `root` is hidden: somebody's half-written file, or another program's business.
+#[must_use]
+pub fn is_hidden(root: &Path, path: &Path) -> bool {
+    let below = path.strip_prefix(root).unwrap_or(path);
+    below.components().any(|part| part.as_os_str().as_encoded_bytes().starts_with(b"."))
+}
+
+/// A way through all images of a folder, nested or flat, without hidden ones, a folder after the other. Only the names of one
+/// folder are in memory. What vanishes or cannot be read on the way is left out.
+#[derive(Debug)]
+pub struct Walk {
+    folder: PathBuf,
+    names: IntoIter<OsString>,
+    later: Vec<(PathBuf, usize)>,
+}
+
+impl Walk {
+    /// Begins.
+    ///
+    /// # Errors
+    /// The folder itself cannot be read.
+    pub fn begin(root: &Path) -> io::Result<Self> {
+        let mut walk = Self { folder: root.to_owned(), names: Vec::new().into_iter(), later: Vec::new() };
+        walk.enter(root, 0)?;
+        Ok(walk)
+    }
+
+    fn enter(&mut self, folder: &Path, depth: usize) -> io::Result<()> {
+        let (mut names, mut folders) = (Vec::new(), Vec::new());
+        for entry in std::fs::read_dir(folder)?.flatten() {
+            let name = entry.file_name();
+            let Ok(kind) = entry.file_type() else { continue };
+            if name.as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            if kind.is_dir() {
+                if depth < DEEPEST {
+                    folders.push(entry.path());
+                }
+            } else if is_image(Path::new(&name)) && names.len() < MOST_IMAGES {
+                // A link to a file counts as a file; a link to a folder has no image's name.
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        // Taken from the end: the first folder last.
+        folders.sort_unstable_by(|a, b| b.cmp(a));
+        self.later.extend(folders.into_iter().map(|folder| (folder, depth + 1)));
+        (self.folder, self.names) = (folder.to_owned(), names.into_iter());
+        Ok(())
+    }
+}
+
+impl Iterator for Walk {
+    type Item = PathBuf;
+
+    fn next(&mut self) -> Option<PathBuf> {
+        loop {
+            if let Some(name) = self.names.next() {
+                return Some(self.folder.join(name));
+            }
+            let (folder, depth) = self.later.pop()?;
+            let _ = self.enter(&folder, depth);
+        }
+    }
+}
+
 /// How often an image that cannot be decoded is tried again in the same state before it counts as broken: it may still be
 /// in the writing, and a slow writer's pauses are shorter than three passes.
-const TRIES: u32 = 3;
+const TRIES: u8 = 3;
 
-/// What has been seen, and in which state.
+/// What has been seen, and in which state: 24 bytes an image. Paths and states are kept as keyed 64-bit digests; of a million
+/// images two are mistaken for each other with a chance of 3 in 100 million.
 #[derive(Debug, Default)]
 pub struct Seen {
-    done: HashMap<PathBuf, Stamp>,
-    trying: HashMap<PathBuf, (Stamp, u32)>,
+    keys: RandomState,
+    round: u32,
+    images: HashMap<u64, Image>,
 }
+
+#[derive(Debug, Clone, Copy)]
+struct Image {
+    state: u64,
+    /// The last walk that met it.
+    round: u32,
+    /// Tries in this state that failed; `DONE` when nothing is left to do.
+    tries: u8,
+}
+
+const DONE: u8 = u8::MAX;
 
 impl Seen {
     /// Forgets everything: another model has to see it all.
@@ -100,48 +138,65 @@ impl Seen {
         *self = Self::default();
     }
 
-    /// Whether the image has not been seen in this state.
+    /// Images that are known.
     #[must_use]
-    pub fn is_new(&self, path: &Path, stamp: Stamp) -> bool {
-        self.done.get(path) != Some(&stamp)
+    pub fn len(&self) -> usize {
+        self.images.len()
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.images.is_empty()
+    }
+
+    /// A walk begins.
+    pub fn begin_walk(&mut self) {
+        self.round = self.round.wrapping_add(1);
+    }
+
+    /// A walk has met everything that is there: what it has not met has gone.
+    pub fn end_walk(&mut self) {
+        let round = self.round;
+        self.images.retain(|_, image| image.round == round);
+        self.images.shrink_to(self.images.len() * 2);
+    }
+
+    /// Meets an image; true when there is something to do about it.
+    pub fn meet(&mut self, path: &Path, stamp: Stamp) -> bool {
+        let (state, round) = (self.keys.hash_one(stamp), self.round);
+        match self.images.get_mut(&self.keys.hash_one(path)) {
+            Some(image) => {
+                image.round = round;
+                image.tries != DONE || image.state != state
+            }
+            None => self.images.len() < MOST_IMAGES,
+        }
     }
 
     /// The image has been dealt with in this state.
     pub fn finish(&mut self, path: &Path, stamp: Stamp) {
-        self.trying.remove(path);
-        self.done.insert(path.to_owned(), stamp);
+        self.set(path, stamp, DONE);
     }
 
     /// The image could not be used in this state; true when that is final.
     pub fn fail(&mut self, path: &Path, stamp: Stamp) -> bool {
-        let (last, tries) = self.trying.get(path).copied().unwrap_or((stamp, 0));
-        let tries = if last == stamp { tries + 1 } else { 1 };
-        if tries >= TRIES {
-            self.finish(path, stamp);
-            return true;
-        }
-        self.trying.insert(path.to_owned(), (stamp, tries));
-        false
+        let before =
+            self.images.get(&self.keys.hash_one(path)).filter(|image| image.tries != DONE && image.state == self.keys.hash_one(stamp));
+        let tries = before.map_or(0, |image| image.tries) + 1;
+        let last = tries >= TRIES;
+        self.set(path, stamp, if last { DONE } else { tries });
+        last
     }
 
-    /// The image stays new and is tried again, however often: the fault is not its own.
-    pub fn postpone(&mut self, path: &Path) {
-        self.trying.insert(path.to_owned(), (Stamp { bytes: 0, modified: None }, 0));
+    /// The image has gone.
+    pub fn forget(&mut self, path: &Path) {
+        self.images.remove(&self.keys.hash_one(path));
     }
 
-    /// Forgets images that are no longer there.
-    pub fn retain(&mut self, listing: &Listing) {
-        let present = |path: &PathBuf| listing.images.binary_search_by(|(p, _)| p.cmp(path)).is_ok();
-        if !listing.cut {
-            self.done.retain(|path, _| present(path));
-            self.trying.retain(|path, _| present(path));
-        }
-    }
-
-    /// Whether some image is being tried again.
-    #[must_use]
-    pub fn is_trying(&self) -> bool {
-        !self.trying.is_empty()
+    fn set(&mut self, path: &Path, stamp: Stamp, tries: u8) {
+        let image = Image { state: self.keys.hash_one(stamp), round: self.round, tries };
+        self.images.insert(self.keys.hash_one(path), image);
     }
 }
 
@@ -154,26 +209,26 @@ mod tests {
     #[test]
     fn images_are_found_nested_or_flat_and_hidden_ones_are_not() {
         let dir = tempfile::tempdir().unwrap();
-        for file in ["b.jpg", "a.PNG", "x.txt", "sub/deep/c.webp", ".hidden.jpg", ".tmp/d.jpg", "e.jpg.part"] {
+        for file in ["b.jpg", "a.PNG", "x.txt", "sub/deep/c.webp", "sub/a.bmp", "zoo/d.jpeg", ".hidden.jpg", ".tmp/d.jpg", "e.jpg.part"] {
             let path = dir.path().join(file);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "x").unwrap();
         }
-        let found: Vec<_> =
-            list(dir.path()).unwrap().images.into_iter().map(|(p, _)| p.strip_prefix(dir.path()).unwrap().to_owned()).collect();
-        assert_eq!(found, ["a.PNG", "b.jpg", "sub/deep/c.webp"].map(PathBuf::from));
-        assert!(list(&dir.path().join("none")).is_err());
+        let found: Vec<_> = Walk::begin(dir.path()).unwrap().map(|path| path.strip_prefix(dir.path()).unwrap().to_owned()).collect();
+        assert_eq!(found, ["a.PNG", "b.jpg", "sub/a.bmp", "sub/deep/c.webp", "zoo/d.jpeg"].map(PathBuf::from));
+        assert!(Walk::begin(&dir.path().join("none")).is_err());
+        assert!(is_hidden(dir.path(), &dir.path().join(".tmp/d.jpg")) && !is_hidden(dir.path(), &dir.path().join("sub/a.bmp")));
     }
 
     #[test]
     fn an_image_is_new_until_finished_and_again_when_it_changes() {
         let (path, mut seen) = (Path::new("a.jpg"), Seen::default());
         let [first, second] = [1, 2].map(|bytes| Stamp { bytes, modified: None });
-        assert!(seen.is_new(path, first));
+        assert!(seen.meet(path, first));
         seen.finish(path, first);
-        assert!(!seen.is_new(path, first) && seen.is_new(path, second));
+        assert!(!seen.meet(path, first) && seen.meet(path, second));
         seen.clear();
-        assert!(seen.is_new(path, first));
+        assert!(seen.meet(path, first));
     }
 
     #[test]
@@ -182,7 +237,22 @@ mod tests {
         let [half, whole] = [1, 2].map(|bytes| Stamp { bytes, modified: None });
         assert!(!seen.fail(path, half) && !seen.fail(path, half));
         assert!(!seen.fail(path, whole), "it grew: counting starts again");
+        assert!(seen.meet(path, whole));
         assert!(!seen.fail(path, whole) && seen.fail(path, whole));
-        assert!(!seen.is_new(path, whole) && !seen.is_trying());
+        assert!(!seen.meet(path, whole));
+    }
+
+    #[test]
+    fn what_a_walk_does_not_meet_is_forgotten() {
+        let mut seen = Seen::default();
+        let stamp = Stamp { bytes: 1, modified: None };
+        ["a.jpg", "b.jpg"].iter().for_each(|name| seen.finish(Path::new(name), stamp));
+        seen.begin_walk();
+        seen.meet(Path::new("a.jpg"), stamp);
+        // Came by a notice while the walk was under way.
+        seen.finish(Path::new("c.jpg"), stamp);
+        seen.end_walk();
+        assert_eq!(seen.len(), 2);
+        assert!(seen.meet(Path::new("b.jpg"), stamp) && !seen.meet(Path::new("c.jpg"), stamp));
     }
 }

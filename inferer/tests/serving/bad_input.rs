@@ -22,7 +22,7 @@ fn as_json(image: &[u8]) -> Vec<u8> {
     json!({"image": base64(image)}).to_string().into_bytes()
 }
 
-fn multipart(name: &str, file: &[u8]) -> Vec<u8> {
+pub fn multipart(name: &str, file: &[u8]) -> Vec<u8> {
     let mut body = format!("--b\r\nContent-Disposition: form-data; name=\"api_key\"\r\n\r\nx\r\n--b\r\nContent-Disposition: form-data; name=\"{name}\"; filename=\"a.jpg\"\r\nContent-Type: image/jpeg\r\n\r\n").into_bytes();
     body.extend_from_slice(file);
     body.extend_from_slice(b"\r\n--b--\r\n");
@@ -42,7 +42,7 @@ fn huge_png() -> Vec<u8> {
     bytes
 }
 
-fn crc32(bytes: &[u8]) -> u32 {
+pub fn crc32(bytes: &[u8]) -> u32 {
     !bytes
         .iter()
         .fold(!0u32, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |c, _| if c & 1 == 1 { c >> 1 ^ 0xEDB8_8320 } else { c >> 1 }))

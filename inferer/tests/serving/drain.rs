@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use edgeloop_store::Store;
@@ -11,38 +12,77 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::*;
 
-struct Program {
+pub struct Program {
     child: Child,
-    serving: SocketAddr,
-    admin: SocketAddr,
+    pub serving: SocketAddr,
+    pub admin: SocketAddr,
+    log: Arc<Mutex<String>>,
 }
 
 impl Program {
     fn start(models: &Path, delay: &str) -> Self {
+        Self::start_with(models, delay, &[])
+    }
+
+    pub fn start_with(models: &Path, delay: &str, more: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_edgeloop-inferer"))
-            .args(["--serve-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0", "--images-dir", "/nonexistent", "--log-format", "json"])
+            .args(["--serve-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0", "--log-format", "json"])
+            .args(if more.contains(&"--images-dir") { [].as_slice() } else { &["--images-dir", "/nonexistent"] })
             .args(["--drain-delay", delay, "--model-dir"])
             .arg(models)
+            .args(more)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let mut logs = BufReader::new(child.stderr.take().unwrap()).lines();
+        let log = Arc::new(Mutex::new(String::new()));
+        let keep = |line: &str| *log.lock().unwrap() += &format!("{line}\n");
         let up = logs.find_map(|line| {
-            let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+            let line = line.unwrap();
+            keep(&line);
+            let line: serde_json::Value = serde_json::from_str(&line).unwrap();
             Some((line.get("serving")?.as_str()?.parse().unwrap(), line.get("admin")?.as_str()?.parse().unwrap()))
         });
         // Nobody may be stopped by a full pipe.
-        std::thread::spawn(move || logs.for_each(drop));
+        let kept = log.clone();
+        std::thread::spawn(move || logs.map_while(Result::ok).for_each(|line| *kept.lock().unwrap() += &format!("{line}\n")));
         let (serving, admin) = up.expect("it says where it listens");
-        Self { child, serving, admin }
+        Self { child, serving, admin, log }
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    pub fn memory_mb(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    pub fn peak_memory_mb(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    /// Seconds of CPU so far.
+    pub fn cpu_seconds(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it runs");
+        let fields: Vec<f64> = stat.rsplit(')').next().unwrap().split_whitespace().skip(11).take(2).map(|f| f.parse().unwrap()).collect();
+        // Clock ticks are hundredths of a second on every Linux that we build for.
+        fields.iter().sum::<f64>() / 100.0
+    }
+
+    fn memory(&self, what: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix(what)).unwrap();
+        line.split_whitespace().next().unwrap().parse::<u64>().unwrap() / 1024
     }
 
     fn terminate(&self) {
         kill_process(Pid::from_raw(self.child.id() as i32).unwrap(), Signal::TERM).unwrap();
     }
 
-    fn status(&self, address: SocketAddr, path: &str) -> Option<u16> {
+    pub fn status(&self, address: SocketAddr, path: &str) -> Option<u16> {
         Some(agent().get(format!("http://{address}{path}")).call().ok()?.status().as_u16())
     }
 

@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use edgeloop_store::Store;
 use serde_json::Value;
 
+use crate::drain::Program;
 use crate::support::*;
 
 fn put(dir: &Path, name: &str, bytes: &[u8]) {
@@ -82,4 +84,96 @@ fn with_inference_all_every_pass_takes_every_image() {
     let (_models, store, inferer) = start(dir.path(), &["--inference-all"]);
     publish(&store, 0.5);
     wait_for("three passes", || (lines_of(&inferer, "a.jpg").len() >= 3 && lines_of(&inferer, "b.jpg").len() >= 3).then_some(()));
+}
+
+/// Whole lines of a folder of results.
+fn kept(dir: &Path) -> Vec<Value> {
+    let mut files: Vec<_> = fs::read_dir(dir).map(|entries| entries.map(|entry| entry.unwrap().path()).collect()).unwrap_or_default();
+    files.sort();
+    let text: String = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    // The last line may be in the writing.
+    text.split_inclusive('\n').filter(|line| line.ends_with('\n')).map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn results_are_kept_in_files_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let (images, results) = (dir.path().join("images"), dir.path().join("results"));
+    put(&images, "a.jpg", &jpeg(&quarter(64, 64, 0)));
+    let (_models, store, inferer) =
+        start(&images, &["--results-dir", results.to_str().unwrap(), "--results-file-bytes", "1000", "--results-files", "3"]);
+    publish(&store, 0.5);
+    let line = wait_for("the line", || kept(&results).pop());
+    assert_eq!((line["file"].as_str(), line.as_object().unwrap().keys().next().unwrap().as_str()), (Some("a.jpg"), "at"));
+    let printed = &inferer.printed.lines()[0];
+    assert_eq!((&line["detections"], &line["timing_ms"]), (&printed["detections"], &printed["timing_ms"]), "the same line");
+    for n in 0..20 {
+        put(&images, &format!("{n}.jpg"), &jpeg(&quarter(64, 64, 0)));
+    }
+    wait_for("all", || (inferer.metric("edgeloop_results_lines_total", "written") == 21.0).then_some(()));
+    assert_eq!(fs::read_dir(&results).unwrap().count(), 3);
+    assert!(kept(&results).len() < 21 && inferer.printed.lines().len() == 21);
+}
+
+#[test]
+fn a_folder_of_images_that_is_moved_here_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let images = dir.path().join("images");
+    put(&images, "a.jpg", &jpeg(&quarter(64, 64, 0)));
+    put(dir.path(), "day/one/b.jpg", &jpeg(&quarter(64, 64, 0)));
+    let (_models, store, inferer) = start(&images, &[]);
+    publish(&store, 0.5);
+    wait_for("the first", || (lines_of(&inferer, "a.jpg").len() == 1).then_some(()));
+    fs::rename(dir.path().join("day"), images.join("day")).unwrap();
+    wait_for("the one that was moved", || (lines_of(&inferer, "day/one/b.jpg").len() == 1).then_some(()));
+    fs::write(images.join("day/one/b.jpg"), jpeg(&quarter(128, 64, 0))).unwrap();
+    wait_for("its change", || lines_of(&inferer, "day/one/b.jpg").into_iter().find(|line| line["image"]["width"] == 128));
+}
+
+#[test]
+fn many_images_neither_hold_up_requests_nor_fill_memory() {
+    let number: usize = std::env::var("FOLDER_IMAGES").map_or(2000, |text| text.parse().expect("a number"));
+    let dir = tempfile::tempdir().unwrap();
+    let (images, models, results) = (dir.path().join("images"), dir.path().join("models"), dir.path().join("results"));
+    put(&images, "0.png", &png(&quarter(16, 16, 0)));
+    (1..number).for_each(|n| fs::hard_link(images.join("0.png"), images.join(format!("{n}.png"))).unwrap());
+    publish(&Store::create(&models).unwrap(), 0.5);
+    let [folder, kept_in] = [&images, &results].map(|path| path.to_str().unwrap());
+    let program = Program::start_with(
+        &models,
+        "0",
+        &["--images-dir", folder, "--results-dir", kept_in, "--results-files", "1000", "--device", "cpu"],
+    );
+    wait_for("readiness", || (program.status(program.admin, "/readyz") == Some(200)).then_some(()));
+    let before = program.memory_mb();
+    let (photo, client) = (jpeg(&quarter(64, 64, 0)), agent());
+    let mut times = Vec::new();
+    let inferred = || metric(&client, program.admin, "edgeloop_infer_images_total", "folder");
+    let began = Instant::now();
+    while (inferred() as usize) < number {
+        let asked = Instant::now();
+        assert_eq!(post(&client, program.serving, "image/jpeg", &photo).0, 200);
+        times.push(asked.elapsed());
+        // A pause in which the folder has its turn: without it every image of it waits a whole second for a gap.
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(began.elapsed() < Duration::from_secs(60 + number as u64 / 50), "the folder does not get on");
+    }
+    let took = began.elapsed();
+    times.sort_unstable();
+    let after = program.memory_mb();
+    assert_eq!(kept(&results).len(), number, "each once");
+    fs::hard_link(images.join("0.png"), images.join("new.png")).unwrap();
+    wait_for("the new one", || (inferred() as usize > number).then_some(()));
+    let [p50, p99] = [50, 99].map(|per_cent| times[times.len() * per_cent / 100]);
+    eprintln!(
+        "{number} images in {took:?}: {before} MB before, {after} MB after; {} requests meanwhile, p50 {p50:?}, p99 {p99:?}",
+        times.len()
+    );
+    if std::env::var_os("FOLDER_IMAGES").is_some() {
+        let (cpu, from) = (program.cpu_seconds(), Instant::now());
+        std::thread::sleep(Duration::from_secs(90));
+        eprintln!("idle then: {:.2} % of a core", 100.0 * (program.cpu_seconds() - cpu) / from.elapsed().as_secs_f64());
+    }
+    // 24 to 48 bytes an image, the names of one folder (50 bytes each, once), and an allocator's habits.
+    assert!(after < before + 30 + number as u64 / 5000, "{before} MB before, {after} MB after");
 }

@@ -179,9 +179,7 @@ impl Inferer {
 
     /// The value of a metric; the sum over its labels that contain `label`.
     pub fn metric(&self, name: &str, label: &str) -> f64 {
-        let Value::String(text) = self.get(self.admin, "/metrics").1 else { panic!("metrics are text") };
-        let lines = text.lines().filter(|l| l.starts_with(name) && l.contains(label));
-        lines.map(|l| l.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+        metric(&self.agent, self.admin, name, label)
     }
 
     /// Stops it; the way it ended.
@@ -201,6 +199,13 @@ impl Drop for Inferer {
             }
         }
     }
+}
+
+/// The value of a metric of whoever has this admin port; the sum over its labels that contain `label`.
+pub fn metric(agent: &ureq::Agent, admin: SocketAddr, name: &str, label: &str) -> f64 {
+    let text = agent.get(format!("http://{admin}/metrics")).call().unwrap().body_mut().read_to_string().unwrap();
+    let lines = text.lines().filter(|l| l.starts_with(name) && l.contains(label));
+    lines.map(|l| l.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
 }
 
 /// A client that gives up after a minute and takes every status as an answer.
