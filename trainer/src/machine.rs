@@ -17,10 +17,15 @@ const SPINS: &str = "GOMP_SPINCOUNT";
 const ROUNDS: &str = "2000";
 const MALLOC: &str = "GLIBC_TUNABLES";
 const HUGE_PAGES: &str = "glibc.malloc.hugetlb=1";
+/// Set for the second beginning, whatever becomes of the others: the dynamic loader drops tunables of programs with file capabilities.
+const SETTLED: &str = "EDGELOOP_TRAINER_SETTLED";
 
-/// What to set: only what nobody else has, as `is_set` says.
+/// What to set: only what nobody else has, as `is_set` says; nothing a second time.
 fn ours_to_choose(is_set: impl Fn(&str) -> bool) -> Vec<(&'static str, &'static str)> {
     let mut chosen = Vec::new();
+    if is_set(SETTLED) {
+        return chosen;
+    }
     if !is_set(POLICY) && !is_set(SPINS) {
         chosen.push((SPINS, ROUNDS));
     }
@@ -40,7 +45,7 @@ pub fn settle() {
     let mut args = std::env::args_os();
     let name = args.next().unwrap_or_else(|| program.clone().into_os_string());
     // Only comes back when it could not be done; then training is slower, not wrong.
-    let error = Command::new(program).arg0(name).args(args).envs(chosen).exec();
+    let error = Command::new(program).arg0(name).args(args).envs(chosen).env(SETTLED, "1").exec();
     tracing::warn!("cannot start again with {SPINS}={ROUNDS} and {MALLOC}={HUGE_PAGES} ({error}): training will be slow beside other work");
 }
 
@@ -81,5 +86,6 @@ mod tests {
         assert_eq!(with(&[]), [(SPINS, ROUNDS), (MALLOC, HUGE_PAGES)]);
         assert_eq!(with(&[POLICY]), [(MALLOC, HUGE_PAGES)]);
         assert_eq!(with(&[SPINS, MALLOC]), []);
+        assert_eq!(with(&[SETTLED]), []);
     }
 }
