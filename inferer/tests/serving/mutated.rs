@@ -43,7 +43,8 @@ fn webp(picture: &RgbImage) -> Vec<u8> {
 }
 
 fn seeds() -> Vec<Vec<u8>> {
-    let noisy = RgbImage::from_fn(97, 61, |x, y| Rgb([(x * 7 ^ y * 3) as u8, (x * y) as u8, (x.wrapping_mul(2_654_435_761) >> 24) as u8]));
+    let noisy =
+        RgbImage::from_fn(97, 61, |x, y| Rgb([((x * 7) ^ (y * 3)) as u8, (x * y) as u8, (x.wrapping_mul(2_654_435_761) >> 24) as u8]));
     [quarter(160, 90, 1), noisy].iter().flat_map(|picture| [jpeg(picture), png(picture), webp(picture)]).collect()
 }
 

@@ -106,7 +106,7 @@ fn a_client_that_reads_no_answers_is_cut() {
 #[test]
 fn a_request_keeps_its_id_and_secrets_stay_out_of_the_log() {
     let dir = tempfile::tempdir().unwrap();
-    publish(&Store::create(&dir.path().join("models")).unwrap(), 0.5);
+    publish(&Store::create(dir.path().join("models")).unwrap(), 0.5);
     let tokens = dir.path().join("tokens");
     std::fs::write(&tokens, "cam infer very-secret-token-1\n").unwrap();
     let program =
