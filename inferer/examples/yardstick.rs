@@ -1,6 +1,8 @@
-//! How long an answer takes, how many there are a second, and how soon a new model answers: `yardstick [SIDE]...`
+//! How long an answer takes, how many there are a second, and how soon a new model answers:
+//! `yardstick [SIDE | WIDTHxHEIGHT]... [-- flags of the inferer]`
 //!
-//! Publishes YOLOv8n with random weights, serves it in this process, and asks over loopback with a 1280×720 JPEG.
+//! Publishes YOLOv8n with random weights, runs it bare (the better of one session on all cores and one a core), serves it in this
+//! process, and asks over loopback with a JPEG of 1280×720 unless another size is given.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::path::Path;
@@ -49,15 +51,42 @@ fn publish(store: &Store, side: usize, seed: u64) -> String {
     store.publish(&lock, draft, Decision::Promote { reason: "yardstick".into() }).unwrap().version.to_string()
 }
 
-fn photo() -> Vec<u8> {
-    let picture = image::RgbImage::from_fn(1280, 720, |x, y| {
-        let noise = ((x * 7919 + y * 104_729).wrapping_mul(2_654_435_761) >> 27) as u8;
-        image::Rgb([(x / 5) as u8 ^ noise, (y / 3) as u8, noise * 4])
+fn photo(width: u32, height: u32) -> Vec<u8> {
+    let picture = image::RgbImage::from_fn(width, height, |x, y| {
+        // Smooth shapes with grain, about as hard to decode as a camera's picture.
+        let (u, v) = (f64::from(x) * 1280.0 / f64::from(width), f64::from(y) * 1280.0 / f64::from(width));
+        let grain = ((x.wrapping_mul(7919) ^ y.wrapping_mul(104_729)).wrapping_mul(2_654_435_761) >> 28) as f64;
+        let wave = |a: f64, b: f64| (128.0 + 90.0 * (u / a).sin() * (v / b).cos() + grain).clamp(0.0, 255.0) as u8;
+        image::Rgb([wave(37.0, 53.0), wave(61.0, 29.0), wave(83.0, 41.0)])
     });
     let mut bytes = Vec::new();
-    let encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, 85);
-    encoder.write_image(&picture, 1280, 720, ExtendedColorType::Rgb8).unwrap();
+    let encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, 88);
+    encoder.write_image(&picture, width, height, ExtendedColorType::Rgb8).unwrap();
     bytes
+}
+
+/// Images a second and median milliseconds of `instances` bare sessions, each in a loop of its own.
+fn bare(onnx: &[u8], side: usize, instances: usize, threads: usize) -> (f64, f64) {
+    let options = LoadOptions { device: Device::Cpu, precision: Precision::Fp32, threads, height: side, width: side };
+    let engines = edgeloop_engine::load_many(onnx, &options, instances).unwrap();
+    let (started, until) = (Instant::now(), Instant::now() + Duration::from_secs(4));
+    let loops: Vec<_> = engines
+        .into_iter()
+        .map(|mut engine| {
+            std::thread::spawn(move || {
+                let data = vec![0.3; 3 * side * side];
+                let mut runs = Vec::new();
+                while Instant::now() < until {
+                    let run = Instant::now();
+                    engine.run(InputView { n: 1, h: side, w: side, data: &data }).unwrap();
+                    runs.push(run.elapsed().as_secs_f64() * 1e3);
+                }
+                runs
+            })
+        })
+        .collect();
+    let runs: Vec<f64> = loops.into_iter().flat_map(|l| l.join().unwrap()).collect();
+    (runs.len() as f64 / started.elapsed().as_secs_f64(), median(runs))
 }
 
 fn ask(agent: &ureq::Agent, url: &str, photo: &[u8]) -> Option<Value> {
@@ -76,9 +105,40 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-fn measure(dir: &Path, side: usize, photo: &[u8]) {
+fn throughput(url: &str, photo: &[u8], clients: usize) -> f64 {
+    let until = Instant::now() + Duration::from_secs(6);
+    let clients: Vec<_> = (0..clients)
+        .map(|_| {
+            let (url, photo) = (url.to_owned(), photo.to_vec());
+            std::thread::spawn(move || {
+                let agent = agent();
+                let mut answered = 0;
+                while Instant::now() < until {
+                    answered += u32::from(ask(&agent, &url, &photo).is_some());
+                }
+                answered
+            })
+        })
+        .collect();
+    let answered: u32 = clients.into_iter().map(|c| c.join().unwrap()).sum();
+    f64::from(answered) / 6.0
+}
+
+fn measure(dir: &Path, side: usize, photo: &[u8], flags: &[String]) {
     let store = Store::create(dir).unwrap();
     publish(&store, side, 1);
+    let onnx = std::fs::read(dir.join("latest.onnx")).unwrap();
+    let cores = edgeloop_service::limits::available_cpus();
+    for (instances, threads) in [(1, cores), (cores, 1)] {
+        let (rate, ms) = bare(&onnx, side, instances, threads);
+        println!("{side}: bare ONNX Runtime fp32, {instances} × {threads}: {rate:.1} images/s, median {ms:.1} ms");
+    }
+    let decodes = (0..20).map(|_| {
+        let started = Instant::now();
+        std::hint::black_box(edgeloop_vision::decode::decode(photo, &Default::default()).unwrap());
+        started.elapsed().as_secs_f64() * 1e3
+    });
+    println!("{side}: decode alone, median {:.1} ms", median(decodes.collect()));
     let settings = [
         "x",
         "--serve-addr",
@@ -91,7 +151,8 @@ fn measure(dir: &Path, side: usize, photo: &[u8]) {
         "false",
         "--model-dir",
     ];
-    let settings = Settings::try_parse_from(settings.iter().copied().chain([dir.to_str().unwrap()])).unwrap();
+    let settings =
+        Settings::try_parse_from(settings.iter().copied().chain([dir.to_str().unwrap()]).chain(flags.iter().map(String::as_str))).unwrap();
     let (shutdown, (bound, addresses)) = (Shutdown::new(), oneshot::channel());
     let stop = shutdown.clone();
     let server = std::thread::spawn(move || {
@@ -103,6 +164,13 @@ fn measure(dir: &Path, side: usize, photo: &[u8]) {
     while ask(&one, &url, photo).is_none() {
         std::thread::sleep(Duration::from_millis(20));
     }
+    // Until the keeper has nothing left to do: measured, upgraded, another shape, solo engines.
+    let settled = Instant::now() + Duration::from_secs(12);
+    while Instant::now() < settled {
+        ask(&one, &url, photo).unwrap();
+    }
+    let model: Value = one.get(url.replace("/infer", "/v1/model")).call().unwrap().body_mut().read_to_string().unwrap().parse().unwrap();
+    println!("{side}: engine {}", model["engine"]);
     let mut rows: Vec<Value> = Vec::new();
     let walls: Vec<f64> = (0..100)
         .map(|_| {
@@ -122,22 +190,9 @@ fn measure(dir: &Path, side: usize, photo: &[u8]) {
         stage("post"),
         stage("total")
     );
-    let until = Instant::now() + Duration::from_secs(5);
-    let clients: Vec<_> = (0..4)
-        .map(|_| {
-            let (url, photo) = (url.clone(), photo.to_vec());
-            std::thread::spawn(move || {
-                let agent = agent();
-                let mut answered = 0;
-                while Instant::now() < until {
-                    answered += u32::from(ask(&agent, &url, &photo).is_some());
-                }
-                answered
-            })
-        })
-        .collect();
-    let answered: u32 = clients.into_iter().map(|c| c.join().unwrap()).sum();
-    println!("{side}: 4 clients: {:.1} images/s", f64::from(answered) / 5.0);
+    for clients in [4, 16] {
+        println!("{side}: {clients} clients: {:.1} images/s", throughput(&url, photo, clients));
+    }
     let mut swaps = Vec::new();
     for seed in 2..7 {
         let version = publish(&store, side, seed);
@@ -151,10 +206,18 @@ fn measure(dir: &Path, side: usize, photo: &[u8]) {
 }
 
 fn main() {
-    let photo = photo();
-    println!("photo: {} bytes; {} CPUs", photo.len(), edgeloop_service::limits::available_cpus());
-    let sides: Vec<usize> = std::env::args().skip(1).map(|s| s.parse().unwrap()).collect();
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let flags = arguments.iter().position(|a| a == "--").map(|at| arguments.split_off(at)).unwrap_or_default();
+    let (mut sides, mut size) = (Vec::new(), (1280, 720));
+    for argument in &arguments {
+        match argument.split_once('x') {
+            Some((w, h)) => size = (w.parse().unwrap(), h.parse().unwrap()),
+            None => sides.push(argument.parse().unwrap()),
+        }
+    }
+    let photo = photo(size.0, size.1);
+    println!("photo: {size:?}, {} bytes; {} CPUs", photo.len(), edgeloop_service::limits::available_cpus());
     for side in if sides.is_empty() { vec![320, 640] } else { sides } {
-        measure(tempfile::tempdir().unwrap().path(), side, &photo);
+        measure(tempfile::tempdir().unwrap().path(), side, &photo, flags.get(1..).unwrap_or_default());
     }
 }
