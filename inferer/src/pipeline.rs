@@ -1,8 +1,8 @@
 //! A fixed set of OS threads between the connections and the engine: body ─► image ─► engine ─► detections.
 //!
 //! Decoding costs milliseconds of CPU: on tokio's workers it would stall every connection, on `spawn_blocking` 20 MB images
-//! could pile up by the hundred. A thread waits while the engine runs its image; with one thread more than cores the next
-//! image is decoded in the meantime. The queue is as long as the number of admitted requests, so a request that was admitted
+//! could pile up by the hundred. A thread waits while the engine runs its image; with two threads more than cores the next
+//! images are decoded in the meantime. The queue is as long as the number of admitted requests, so a request that was admitted
 //! always finds room.
 
 use std::borrow::Cow;

@@ -69,7 +69,7 @@ pub struct Settings {
     /// Images of requests that may be inside at once; the next one is refused with 429. At 30 ms an image 16 means half a second.
     #[arg(long, env = "QUEUE", default_value = "16", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub queue: u32,
-    /// Threads that decode and post-process; 0 takes one more than the model's: one waits in the engine while others decode.
+    /// Threads that decode and post-process; 0 takes two more than cores: one waits in each engine, and the next images are ready before a run ends.
     #[arg(long, env = "DECODE_THREADS", default_value = "0", value_parser = clap::value_parser!(u32).range(0..=256))]
     pub decode_threads: u32,
     /// Connections that may be open at once; later ones wait in the kernel's backlog.
@@ -99,7 +99,7 @@ impl Settings {
     /// Threads that decode and post-process.
     #[must_use]
     pub fn worker_threads(&self) -> usize {
-        if self.decode_threads == 0 { limits::available_cpus() + 1 } else { self.decode_threads as usize }
+        if self.decode_threads == 0 { limits::available_cpus() + 2 } else { self.decode_threads as usize }
     }
 
     /// What is refused before a pixel buffer exists.

@@ -99,9 +99,10 @@ impl FromStr for Precision {
 
     fn from_str(s: &str) -> Result<Self, String> {
         match s.to_ascii_lowercase().as_str() {
-            "fp32" => Ok(Self::Fp32),
+            // The trainer's names too: both may be started with one environment.
+            "fp32" | "f32" => Ok(Self::Fp32),
             "bf16" => Ok(Self::Bf16),
-            "fp16" => Ok(Self::Fp16),
+            "fp16" | "f16" => Ok(Self::Fp16),
             _ => Err(format!("unknown precision {s:?}: use fp32, bf16 or fp16")),
         }
     }

@@ -277,3 +277,56 @@ fn one_instance_that_panics_ends_the_pool() {
     assert!(matches!(pool.submit(job(1.0)), Err(SubmitError::Stopped(_))));
     pool.close();
 }
+
+#[test]
+fn a_short_float_is_what_it_says_or_an_error() {
+    let onnx = toy::Toy::means(OFFSETS).onnx();
+    for precision in [Precision::Bf16, Precision::Fp16] {
+        let wanted = LoadOptions { precision, ..options(Device::OpenVino, 64, 64) };
+        match (supports(Device::OpenVino, precision, cpu()), load(&onnx, &wanted)) {
+            (Err(reason), Err(EngineError::Options(told))) => assert_eq!(reason, told),
+            (Ok(()), Ok(mut engine)) => {
+                assert_eq!((engine.info().device, engine.info().precision), (Device::OpenVino, precision));
+                let output = engine.run(InputView { n: 1, h: 64, w: 64, data: &images(1, 64, 64) }).unwrap();
+                for (at, value) in output.data.iter().enumerate() {
+                    let expected = (at % 4) as f32 / 100.0 + OFFSETS[at / 4];
+                    // bfloat16 has 8 bits: half a step at 3.03 is 0.008.
+                    assert!((value - expected).abs() < 0.03, "{precision} value {at}: {value}, expected {expected}");
+                }
+            }
+            // The flags say yes and the plugin says no: an error, not something else in silence.
+            (Ok(()), Err(EngineError::Model { reason, .. })) => assert!(reason.contains("instead of"), "{reason}"),
+            (supported, loaded) => panic!("{supported:?}, {:?}", loaded.err()),
+        }
+        let refused = load(&onnx, &LoadOptions { precision, ..options(Device::Cpu, 64, 64) });
+        assert!(matches!(refused.err(), Some(EngineError::Options(_))), "ONNX Runtime computes in float32 on a CPU");
+    }
+}
+
+#[rstest]
+fn engines_loaded_together_run_beside_each_other(#[values(Device::Cpu, Device::OpenVino)] device: Device) {
+    let engines = load_many(&toy::Toy::means(OFFSETS).onnx(), &options(device, 64, 64), 3).unwrap();
+    assert_eq!(engines.len(), 3);
+    std::thread::scope(|scope| {
+        for (n, mut engine) in engines.into_iter().enumerate() {
+            scope.spawn(move || {
+                let data: Vec<f32> = images(1, 64, 64).iter().map(|v| v + n as f32).collect();
+                for _ in 0..20 {
+                    let output = engine.run(InputView { n: 1, h: 64, w: 64, data: &data }).unwrap();
+                    let expected = n as f32 + OFFSETS[0];
+                    assert!((output.data[0] - expected).abs() < 1e-4, "{device} engine {n}: {}", output.data[0]);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_gpu_that_is_not_there_is_an_error_and_not_the_cpu_in_silence() {
+    for device in [Device::Cuda(0), Device::TensorRt(0)] {
+        // With a GPU build and a GPU this is a real engine; everywhere else it must not be one.
+        if let Ok(engine) = load(&toy::Toy::means(OFFSETS).onnx(), &options(device, 64, 64)) {
+            assert_eq!(engine.info().device, device);
+        }
+    }
+}

@@ -2,7 +2,7 @@
 //! solo engine and the shape that the images want. And it shows every change, also those that a failure made.
 
 use std::sync::{Arc, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
 use edgeloop_service::admin::Health;
@@ -15,6 +15,9 @@ use crate::slot::{Serving, Slot};
 
 /// How often it looks for a new model and for shapes that are wanted; failures wake it.
 const LOOK: Duration = Duration::from_millis(250);
+
+/// How long after a change the engines before it are gone: their last requests are.
+const TRIM_AFTER: Duration = Duration::from_secs(2);
 
 /// What the keeper works with.
 pub struct Keeper {
@@ -35,12 +38,19 @@ impl Keeper {
     pub fn run(self) {
         let notices = self.factory.notices();
         let mut shown: (Weak<Serving>, u64) = (Weak::new(), 0);
+        let mut trim = None;
         while !self.shutdown.is_cancelled() {
             if let Some(serving) = self.slot.get() {
-                self.show(&serving, &mut shown);
+                if self.show(&serving, &mut shown) {
+                    trim = Some(Instant::now() + TRIM_AFTER);
+                }
                 if serving.engines.improve(&self.slot, &serving) {
                     continue;
                 }
+            }
+            if trim.is_some_and(|at| Instant::now() >= at) {
+                trim = None;
+                give_memory_back();
             }
             match notices.recv_timeout(LOOK) {
                 Ok(()) | Err(RecvTimeoutError::Timeout) => {}
@@ -49,14 +59,17 @@ impl Keeper {
         }
     }
 
-    /// Metrics and details follow what the engines are now.
-    fn show(&self, serving: &Arc<Serving>, shown: &mut (Weak<Serving>, u64)) {
+    /// Metrics and details follow what the engines are now; true when something has changed.
+    fn show(&self, serving: &Arc<Serving>, shown: &mut (Weak<Serving>, u64)) -> bool {
         let now = (Arc::downgrade(serving), serving.engines.changes());
         let same = shown.0.ptr_eq(&now.0);
         if same && shown.1 == now.1 {
-            return;
+            return false;
         }
         let engines = &serving.engines;
+        if !same {
+            engines.say(serving.version().as_str());
+        }
         self.factory.metrics().show(engines, self.factory.budget());
         // A new model has been shown by whoever put it into service.
         if now.1 > 0 {
@@ -64,10 +77,27 @@ impl Keeper {
             self.health.set_detail("model", describe(serving));
         }
         *shown = now;
+        true
+    }
+}
+
+/// What engines have freed stays with the allocator's arenas, tens of megabytes a swap, until it is told to hand it back.
+fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim takes the allocator's own locks and touches nothing that is in use.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 
 impl Engines {
+    /// Which engine serves and why, in the log.
+    fn say(&self, version: &str) {
+        let (square, choice) = (self.square(), self.choice.load_full());
+        let (instances, threads) = (square.pool.instances(), square.threads);
+        tracing::info!(version, engine = %square.kind, reason = choice.reason, instances, threads, "engine in service");
+    }
+
     /// Does one thing that is left to do; false when there is nothing.
     fn improve(&self, slot: &Slot, serving: &Arc<Serving>) -> bool {
         let still = || slot.get().is_some_and(|now| Arc::ptr_eq(&now, serving));

@@ -25,7 +25,7 @@ impl EngineFactory {
         let started = Instant::now();
         let mut engines = self.load_raw(kind, model, shape, urgent)?;
         let load = started.elapsed();
-        verify(&mut engines, model, urgent).map_err(MakeError::Check)?;
+        verify(&mut engines, model, self.is_quiet(urgent)).map_err(MakeError::Check)?;
         let check = started.elapsed() - load;
         let bytes = cost(before, &engines, model);
         Ok(Loaded { engines, bytes, load, check })
@@ -35,9 +35,14 @@ impl EngineFactory {
         self.failures.check(kind).map_err(|reason| EngineError::Model { device: kind.device, reason })?;
         let options = self.options(kind, shape, self.plan.threads);
         let load = || self.runtime.load_many(model.onnx, &options, self.plan.instances);
-        // A run of one thread is done by the thread that asks for it: then no thread is made while loading that would keep the
-        // low priority. OpenVINO makes threads whatever their number.
-        if !urgent && options.threads == 1 && kind.device == Device::Cpu { quietly(load) } else { load() }
+        // OpenVINO makes threads while it compiles, whatever their number.
+        if self.is_quiet(urgent) && kind.device == Device::Cpu { quietly(load) } else { load() }
+    }
+
+    /// Whether loads and checks may have a low priority. A run of one thread is done by the thread that asks for it; of more than one
+    /// threads are made that would keep the priority for ever.
+    pub(super) fn is_quiet(&self, urgent: bool) -> bool {
+        !urgent && self.plan.threads == 1
     }
 }
 
@@ -51,11 +56,11 @@ pub(super) fn cost(before: u64, engines: &[Box<dyn Engine>], model: &Model<'_>) 
 }
 
 /// Holds each instance against its share of the check file's images, side by side; the runs warm it as well.
-pub(super) fn verify(engines: &mut [Box<dyn Engine>], model: &Model<'_>, urgent: bool) -> Result<(), String> {
+pub(super) fn verify(engines: &mut [Box<dyn Engine>], model: &Model<'_>, quiet: bool) -> Result<(), String> {
     let count = engines.len();
     std::thread::scope(|scope| {
         let share = |(k, engine): (usize, &'_ mut Box<dyn Engine>)| {
-            if !urgent {
+            if quiet {
                 lower_priority();
             }
             model.check.reproduce_share(&mut **engine, k, count)
@@ -66,7 +71,7 @@ pub(super) fn verify(engines: &mut [Box<dyn Engine>], model: &Model<'_>, urgent:
     })
 }
 
-/// Does `work` on a thread of the lowest priority: whoever serves goes first.
+/// Does `work` on a thread of low priority: whoever serves goes first.
 pub(super) fn quietly<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let done = scope.spawn(|| {
@@ -80,8 +85,11 @@ pub(super) fn quietly<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     })
 }
 
+/// A tenth of a normal thread's share. With 19 a box whose cores are all taken would need half a minute for a load of half a second.
+const NICE: i32 = 10;
+
 /// Of the calling thread; Linux counts niceness by thread, and threads that it starts inherit it.
 fn lower_priority() {
     // A refusal means the normal priority.
-    let _ = rustix::process::nice(19);
+    let _ = rustix::process::nice(NICE);
 }
