@@ -119,7 +119,8 @@ pub fn promote() -> Decision {
 
 /// Every file is full of `mark`, and the seed is `mark` too.
 pub fn draft(mark: u8) -> Draft {
-    let class = ClassMetrics { name: "bolt".into(), boxes: 12, map50: 0.9, map50_95: 0.6, precision: 0.9, recall: 0.8, threshold: Some(0.4) };
+    let class =
+        ClassMetrics { name: "bolt".into(), boxes: 12, map50: 0.9, map50_95: 0.6, precision: 0.9, recall: 0.8, threshold: Some(0.4) };
     Draft {
         architecture: Architecture { family: "yolov8".into(), scale: "n".into() },
         image_size: 320,
