@@ -43,12 +43,12 @@ fn a_lower_precision_may_move_every_value_a_little() {
 }
 
 #[rstest]
-#[case::lost(&|d: &mut [f32]| d[4 * ANCHORS..4 * ANCHORS + 3].fill(0.1), "is not found again")]
-#[case::from_nowhere(&|d: &mut [f32]| d[5 * ANCHORS + 100..5 * ANCHORS + 103].fill(0.6), "was not published")]
-#[case::another_class(&|d: &mut [f32]| d[5 * ANCHORS..5 * ANCHORS + 3].fill(0.9), "is not found again")]
+#[case::lost(&|d: &mut [f32]| d[4 * ANCHORS..4 * ANCHORS + 6].fill(0.1), "is not found again")]
+#[case::from_nowhere(&|d: &mut [f32]| d[5 * ANCHORS + 100..5 * ANCHORS + 110].fill(0.6), "was not published")]
+#[case::another_class(&|d: &mut [f32]| d[5 * ANCHORS..5 * ANCHORS + 6].fill(0.9), "is not found again")]
 #[case::boxes_moved(&|d: &mut [f32]| d[..ANCHORS].iter_mut().for_each(|v| *v += 3.0), "is not found again")]
-#[case::boxes_grown(&|d: &mut [f32]| d[2 * ANCHORS..3 * ANCHORS].iter_mut().for_each(|v| *v *= 1.1), "is not found again")]
-#[case::less_sure(&|d: &mut [f32]| d[4 * ANCHORS..4 * ANCHORS + 20].fill(0.7), "is not found again")]
+#[case::boxes_grown(&|d: &mut [f32]| d[2 * ANCHORS..3 * ANCHORS].iter_mut().for_each(|v| *v *= 1.2), "is not found again")]
+#[case::less_sure(&|d: &mut [f32]| d[4 * ANCHORS..4 * ANCHORS + 20].fill(0.65), "is not found again")]
 #[case::background(&|d: &mut [f32]| d[4 * ANCHORS..].iter_mut().for_each(|v| *v += 0.01), "on average")]
 #[case::no_number(&|d: &mut [f32]| d[5 * ANCHORS + 7] = f32::NAN, "NaN")]
 fn a_lower_precision_that_finds_other_things_is_refused(#[case] change: &dyn Fn(&mut [f32]), #[case] part: &str) {
@@ -60,8 +60,8 @@ fn a_lower_precision_that_finds_other_things_is_refused(#[case] change: &dyn Fn(
 }
 
 #[test]
-fn one_in_ten_may_miss_but_not_the_only_one() {
-    for (sure, lost, allowed) in [(1, 1, false), (2, 1, true), (20, 2, true), (20, 3, false)] {
+fn one_in_four_may_miss_but_not_the_only_one() {
+    for (sure, lost, allowed) in [(1, 1, false), (2, 1, true), (20, 5, true), (20, 6, false)] {
         let published = published(ANCHORS, sure);
         let mut data = published.clone();
         data[4 * ANCHORS..4 * ANCHORS + lost].fill(0.2);
