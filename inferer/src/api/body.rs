@@ -5,7 +5,7 @@ mod multipart;
 
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::Request;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use axum::http::{HeaderMap, StatusCode};
@@ -119,7 +119,14 @@ pub async fn refuse(request: Request, limit: u64, error: ApiError) -> ApiError {
     if declared.is_some_and(|length| length > most) {
         return error.closing();
     }
-    let mut body = request.into_body().into_data_stream();
+    match read_on(&mut request.into_body().into_data_stream(), most).await {
+        true => error,
+        false => error.closing(),
+    }
+}
+
+/// Reads at most `most` bytes more of a body that is not wanted, and not for long; whether it ended within that.
+async fn read_on(body: &mut BodyDataStream, most: u64) -> bool {
     let drain = async {
         let mut seen = 0;
         while let Some(Ok(chunk)) = body.next().await {
@@ -130,10 +137,7 @@ pub async fn refuse(request: Request, limit: u64, error: ApiError) -> ApiError {
         }
         true
     };
-    match timeout_at(Instant::now() + DRAIN_TIME, drain).await {
-        Ok(true) => error,
-        _ => error.closing(),
-    }
+    timeout_at(Instant::now() + DRAIN_TIME, drain).await.unwrap_or(false)
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {
@@ -174,7 +178,11 @@ pub async fn collect(body: Body, declared: Option<u64>, limit: u64, memory: &mut
             return Err(ApiError::body_too_large(limit).closing());
         }
         if !memory.hold(length) {
-            return Err(ApiError::no_memory().closing());
+            // What it holds is for others; the rest is read so that the sender sees the answer and no reset.
+            drop(bytes);
+            *memory = Memory::free();
+            let error = ApiError::no_memory();
+            return Err(if read_on(&mut stream, limit).await { error } else { error.closing() });
         }
         bytes.extend_from_slice(&chunk);
     }
