@@ -11,16 +11,9 @@ import time
 import cv2
 import numpy as np
 import onnxruntime
+from peers.detector import session
 
 model, size, cores, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
-
-
-def session(threads):
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    for name in ("height", "width"):
-        options.add_free_dimension_override_by_name(name, size)
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def loop(one, until, times):
@@ -32,7 +25,7 @@ def loop(one, until, times):
 
 
 def measure(count, threads):
-    sessions = [session(threads) for _ in range(count)]
+    sessions = [session(model, size, threads) for _ in range(count)]
     for one in sessions:
         loop(one, time.perf_counter() + 0.5, [])
     times, began = [], time.perf_counter()
@@ -45,7 +38,6 @@ def measure(count, threads):
     return {"images_per_s": round(rate, 2), "p50_ms": round(statistics.median(times), 2), "config": f"{count} x {threads}"}
 
 
-cv2.setNumThreads(1)
 decode = {}
 for path in sys.argv[5:]:
     body = np.fromfile(path, np.uint8)

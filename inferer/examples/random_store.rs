@@ -1,10 +1,10 @@
 //! A store to try clients on: `random_store FOLDER [VERSIONS]` publishes YOLOv8n with random weights at 320, the last one promoted.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use edgeloop_engine::{Device, InputView, LoadOptions, Precision};
-use edgeloop_model::onnx::{OnnxMeta, emit};
-use edgeloop_model::{Array, Network, Scale, Weights, safetensors};
-use edgeloop_store::{Architecture, Decision, Draft, FileKind, Owner, Producer, Store};
+#[path = "support/random_model.rs"]
+mod random_model;
+
+use edgeloop_store::Store;
 
 const SIDE: usize = 320;
 
@@ -14,33 +14,6 @@ fn main() {
     let versions = arguments.next().map_or(2, |number| number.parse().unwrap());
     let store = Store::create(folder).unwrap();
     for seed in 0..versions {
-        println!("{}", publish(&store, seed));
+        println!("{}", random_model::publish(&store, SIDE, seed));
     }
-}
-
-fn publish(store: &Store, seed: u64) -> String {
-    let network = Network::yolov8(Scale::N, 3);
-    let classes: Vec<String> = ["bolt", "nut", "washer"].map(Into::into).into();
-    let meta = OnnxMeta { names: classes.clone(), imgsz: SIDE, stride: 32, extra: Vec::new() };
-    let onnx = emit(&network, &Weights::init(&network, seed), &meta).unwrap();
-    let options = LoadOptions { device: Device::Cpu, precision: Precision::Fp32, threads: 1, height: SIDE, width: SIDE };
-    let images: Vec<f32> = (0..3 * SIDE * SIDE).map(|i| (i * 2_654_435_761 % 255) as f32 / 255.0).collect();
-    let output = edgeloop_engine::load(&onnx, &options).unwrap().run(InputView { n: 1, h: SIDE, w: SIDE, data: &images }).unwrap();
-    let mut check = Weights::new();
-    check.insert("images", Array::f32([1, 3, SIDE, SIDE], images));
-    check.insert("output0", Array::f32(output.shape, output.data));
-    let check = safetensors::write(&check, &[]).unwrap();
-    let draft = Draft {
-        architecture: Architecture { family: "yolov8".into(), scale: "n".into() },
-        image_size: SIDE as u32,
-        classes,
-        dataset: Default::default(),
-        training: Default::default(),
-        metrics: Default::default(),
-        compared_with: None,
-        producer: Producer { name: "random_store".into(), version: "0".into(), host: "here".into() },
-        files: vec![(FileKind::Weights, vec![0]), (FileKind::Onnx, onnx), (FileKind::Check, check)],
-    };
-    let lock = store.lock_training(&Owner::current("random_store")).unwrap();
-    store.publish(&lock, draft, Decision::Promote { reason: "a store to try".into() }).unwrap().version.to_string()
 }

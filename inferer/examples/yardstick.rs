@@ -5,6 +5,9 @@
 //! process, and asks over loopback with a JPEG of 1280×720 unless another size is given.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "support/random_model.rs"]
+mod random_model;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -12,44 +15,12 @@ use clap::Parser;
 use edgeloop_engine::{Device, InputView, LoadOptions, Precision};
 use edgeloop_inferer::Settings;
 use edgeloop_inferer::run::{Parts, run};
-use edgeloop_model::onnx::{OnnxMeta, emit};
-use edgeloop_model::{Array, Network, Scale, Weights, safetensors};
 use edgeloop_service::shutdown::Shutdown;
-use edgeloop_store::{Architecture, Decision, Draft, FileKind, Owner, Producer, Store};
+use edgeloop_store::Store;
 use image::{ExtendedColorType, ImageEncoder};
+use random_model::publish;
 use serde_json::Value;
 use tokio::sync::oneshot;
-
-fn publish(store: &Store, side: usize, seed: u64) -> String {
-    let network = Network::yolov8(Scale::N, 3);
-    let names: Vec<String> = ["bolt", "nut", "washer"].map(Into::into).into();
-    let weights = Weights::init(&network, seed);
-    let onnx = emit(&network, &weights, &OnnxMeta { names: names.clone(), imgsz: side, stride: 32, extra: Vec::new() }).unwrap();
-    let mut engine = edgeloop_engine::load(
-        &onnx,
-        &LoadOptions { device: Device::Cpu, precision: Precision::Fp32, threads: 2, height: side, width: side },
-    )
-    .unwrap();
-    let images: Vec<f32> = (0..3 * side * side).map(|i| (i * 2_654_435_761 % 255) as f32 / 255.0).collect();
-    let output = engine.run(InputView { n: 1, h: side, w: side, data: &images }).unwrap();
-    let mut check = Weights::new();
-    check.insert("images", Array::f32([1, 3, side, side], images));
-    check.insert("output0", Array::f32(output.shape, output.data));
-    let files = vec![(FileKind::Weights, vec![0]), (FileKind::Onnx, onnx), (FileKind::Check, safetensors::write(&check, &[]).unwrap())];
-    let draft = Draft {
-        architecture: Architecture { family: "yolov8".into(), scale: "n".into() },
-        image_size: side as u32,
-        classes: names,
-        dataset: Default::default(),
-        training: Default::default(),
-        metrics: Default::default(),
-        compared_with: None,
-        producer: Producer { name: "yardstick".into(), version: "0".into(), host: "here".into() },
-        files,
-    };
-    let lock = store.lock_training(&Owner::current("yardstick")).unwrap();
-    store.publish(&lock, draft, Decision::Promote { reason: "yardstick".into() }).unwrap().version.to_string()
-}
 
 fn photo(width: u32, height: u32) -> Vec<u8> {
     let picture = image::RgbImage::from_fn(width, height, |x, y| {

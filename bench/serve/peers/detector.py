@@ -6,14 +6,18 @@ import onnxruntime
 cv2.setNumThreads(1)
 
 
+def session(model, size, threads):
+    """A session of the model at a fixed square size."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    for name in ("height", "width"):
+        options.add_free_dimension_override_by_name(name, size)
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
 class Detector:
     def __init__(self, model, size, threads):
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        for name in ("height", "width"):
-            options.add_free_dimension_override_by_name(name, size)
-        self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self.session = session(model, size, threads)
         self.size = size
 
     def detect(self, body):

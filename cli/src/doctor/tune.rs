@@ -36,7 +36,7 @@ pub(super) struct Measured {
     rows: Vec<Row>,
     refused: Vec<String>,
     /// The variables to set for most images a second.
-    settings: Vec<(String, String)>,
+    settings: [(&'static str, String); 4],
 }
 
 /// Layouts worth trying: few engines of many threads to many engines of few.
@@ -83,16 +83,7 @@ pub(super) fn measure(subject: &Subject, each: Duration, told: impl Fn(&str)) ->
             }
         }
     }
-    rows.sort_by(|a: &Row, b: &Row| b.images_per_s.total_cmp(&a.images_per_s));
-    let best = rows.first().with_context(|| format!("no engine runs the model: {}", refused.join("; ")))?;
-    let settings = [
-        ("DEVICE", best.device.to_string()),
-        ("PRECISION", best.precision.to_string()),
-        ("INSTANCES", best.instances.to_string()),
-        ("THREADS", best.threads.to_string()),
-    ];
-    let settings = settings.map(|(name, value)| (name.to_owned(), value)).into();
-    Ok(Measured { rows, refused, settings })
+    Measured::new(rows, refused)
 }
 
 fn one(subject: &Subject, options: &LoadOptions, instances: usize, each: Duration) -> anyhow::Result<Row> {
@@ -153,6 +144,19 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 impl Measured {
+    /// Rows fastest first, and the settings of the first.
+    fn new(mut rows: Vec<Row>, refused: Vec<String>) -> anyhow::Result<Self> {
+        rows.sort_by(|a, b| b.images_per_s.total_cmp(&a.images_per_s));
+        let best = rows.first().with_context(|| format!("no engine runs the model: {}", refused.join("; ")))?;
+        let settings = [
+            ("DEVICE", best.device.to_string()),
+            ("PRECISION", best.precision.to_string()),
+            ("INSTANCES", best.instances.to_string()),
+            ("THREADS", best.threads.to_string()),
+        ];
+        Ok(Self { rows, refused, settings })
+    }
+
     /// A table and the settings, for people.
     pub(super) fn words(&self) -> String {
         let mut table = comfy_table::Table::new();
@@ -185,6 +189,7 @@ impl Measured {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -206,13 +211,9 @@ mod tests {
             busy_ms: 50.0,
             alone_ms: 48.0,
         };
-        let measured = Measured {
-            rows: vec![row(Device::OpenVino, 70.0), row(Device::Cpu, 40.0)],
-            refused: vec!["no fp16".into()],
-            settings: vec![("DEVICE".into(), "openvino".into()), ("THREADS".into(), "1".into())],
-        };
+        let measured = Measured::new(vec![row(Device::Cpu, 40.0), row(Device::OpenVino, 70.0)], vec!["no fp16".into()]).unwrap();
         let text = measured.words();
-        for part in ["openvino", "70.0", "not possible here: no fp16", "DEVICE=openvino THREADS=1"] {
+        for part in ["openvino", "70.0", "not possible here: no fp16", "DEVICE=openvino PRECISION=fp32 INSTANCES=2 THREADS=1"] {
             assert!(text.contains(part), "{part} is not in: {text}");
         }
     }

@@ -119,14 +119,11 @@ pub async fn refuse(request: Request, limit: u64, error: ApiError) -> ApiError {
     if declared.is_some_and(|length| length > most) {
         return error.closing();
     }
-    match read_on(&mut request.into_body().into_data_stream(), most).await {
-        true => error,
-        false => error.closing(),
-    }
+    read_on(&mut request.into_body().into_data_stream(), most, error).await
 }
 
-/// Reads at most `most` bytes more of a body that is not wanted, and not for long; whether it ended within that.
-async fn read_on(body: &mut BodyDataStream, most: u64) -> bool {
+/// `error`, after at most `most` bytes more of a body that is not wanted, and not for long; a longer one ends the connection.
+async fn read_on(body: &mut BodyDataStream, most: u64, error: ApiError) -> ApiError {
     let drain = async {
         let mut seen = 0;
         while let Some(Ok(chunk)) = body.next().await {
@@ -137,7 +134,7 @@ async fn read_on(body: &mut BodyDataStream, most: u64) -> bool {
         }
         true
     };
-    timeout_at(Instant::now() + DRAIN_TIME, drain).await.unwrap_or(false)
+    if timeout_at(Instant::now() + DRAIN_TIME, drain).await.unwrap_or(false) { error } else { error.closing() }
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {
@@ -181,8 +178,7 @@ pub async fn collect(body: Body, declared: Option<u64>, limit: u64, memory: &mut
             // What it holds is for others; the rest is read so that the sender sees the answer and no reset.
             drop(bytes);
             *memory = Memory::free();
-            let error = ApiError::no_memory();
-            return Err(if read_on(&mut stream, limit).await { error } else { error.closing() });
+            return Err(read_on(&mut stream, limit, ApiError::no_memory()).await);
         }
         bytes.extend_from_slice(&chunk);
     }

@@ -20,7 +20,7 @@ use super::budget::Budget;
 use super::check::CheckSet;
 use super::kind::{Kind, candidates};
 use super::metrics::EngineMetrics;
-use super::remembered::{Key, Remembered};
+use super::remembered::{Key, Remembered, Speed};
 use super::shapes::Shape;
 use super::{Choice, EngineArgs, Engines, Resident, Source, Todo};
 use crate::load::Runtime;
@@ -30,6 +30,9 @@ use load::Loaded;
 /// Jobs that may wait before the engines. Every decoding thread and the folder loop have at most one each; more would only
 /// be memory.
 const ENGINE_QUEUE: usize = 64;
+
+/// Why the one that was measured fastest serves.
+const FASTEST: &str = "it is the fastest here that reproduces the version's check file";
 
 /// Why there are no engines for a version.
 #[derive(Debug, thiserror::Error)]
@@ -131,8 +134,9 @@ impl EngineFactory {
     /// # Errors
     /// See [`MakeError`].
     pub fn make(self: &Arc<Self>, model: &Model<'_>, source: Source, urgent: bool) -> Result<Made, MakeError> {
-        let kinds = candidates(self.settings.device, self.settings.precision, cpu());
-        let (order, todo) = self.order(&kinds, model, urgent);
+        let kinds = self.kinds();
+        let speeds = self.remembered.get(&self.key(model));
+        let (order, todo) = order(&kinds, speeds.as_deref(), urgent);
         let mut choice = Choice::default();
         let (mut first_error, mut paused) = (None, None);
         for kind in &order {
@@ -146,9 +150,9 @@ impl EngineFactory {
                         (1, _) => "it was asked for".into(),
                         (_, Some(Todo::Measure)) => "it is ready soonest; the others are being measured".into(),
                         (_, Some(Todo::Upgrade)) => "it is ready soonest; a faster one is being loaded".into(),
-                        (_, None) => "it is the fastest here that reproduces the version's check file".into(),
+                        (_, None) => FASTEST.into(),
                     };
-                    choice.speeds = self.speeds(model);
+                    choice.speeds = speeds.unwrap_or_default();
                     let engines = Engines::new(resident, choice, todo, source, self.clone(), model.family);
                     return Ok(Made { engines, load, check });
                 }
@@ -204,25 +208,14 @@ impl EngineFactory {
         }
     }
 
-    /// In which order kinds are tried now, and what is left for later.
-    fn order(&self, kinds: &[Kind], model: &Model<'_>, urgent: bool) -> (Vec<Kind>, Option<Todo>) {
-        let (Some(safe), true) = (kinds.last(), kinds.len() > 1) else { return (kinds.to_vec(), None) };
-        // The safe one first, then the rest as a rule fastest first.
-        let soonest = || std::iter::once(*safe).chain(kinds.iter().copied().filter(|k| k != safe)).collect::<Vec<_>>();
-        let Some(speeds) = self.remembered.get(&self.key(model)) else { return (soonest(), Some(Todo::Measure)) };
-        let measured: Vec<Kind> = speeds.iter().map(|s| s.kind).filter(|k| kinds.contains(k)).collect();
-        if urgent && measured.first() != Some(safe) {
-            return (soonest(), Some(Todo::Upgrade));
-        }
-        // What could not be measured comes last.
-        let rest = kinds.iter().copied().filter(|k| !measured.contains(k));
-        (measured.iter().copied().chain(rest).collect(), None)
+    /// The kinds that the settings leave to choose from, on this CPU; the safe one last.
+    fn kinds(&self) -> Vec<Kind> {
+        candidates(self.settings.device, self.settings.precision, cpu())
     }
 
     /// What a measurement of this model holds for.
     fn key(&self, model: &Model<'_>) -> Key {
-        let kinds = candidates(self.settings.device, self.settings.precision, cpu());
-        let mut devices: Vec<_> = kinds.iter().map(|k| k.device).collect();
+        let mut devices: Vec<_> = self.kinds().iter().map(|k| k.device).collect();
         devices.dedup();
         let version = |device| self.runtime.library_version(device).unwrap_or_else(|_| "none".into());
         Key {
@@ -234,7 +227,7 @@ impl EngineFactory {
         }
     }
 
-    fn speeds(&self, model: &Model<'_>) -> Vec<super::remembered::Speed> {
+    fn speeds(&self, model: &Model<'_>) -> Vec<Speed> {
         self.remembered.get(&self.key(model)).unwrap_or_default()
     }
 
@@ -306,13 +299,10 @@ impl EngineFactory {
         self.start_loaded(square.kind, shape, engines, share, bytes, square.fallback.clone()).map_err(|e| e.to_string())
     }
 
-    /// The kind in service has failed: the safe one instead.
+    /// The kind in service, which is not the safe one, has failed: the safe one instead.
     pub(super) fn replace(&self, failed: &Resident, model: &Model<'_>, reason: &str) -> Option<Resident> {
         self.metrics.failed(failed.kind);
         let started = Instant::now();
-        if self.settings.device_strict || failed.kind == Kind::SAFE {
-            return None;
-        }
         self.failures.note(failed.kind, reason);
         let fallback = format!("{} failed: {reason}", failed.kind);
         match self.start(Kind::SAFE, model, Shape::square(model.side), true, Some(fallback)) {
@@ -327,4 +317,19 @@ impl EngineFactory {
             }
         }
     }
+}
+
+/// In which order kinds are tried now, by the speeds that are remembered, and what is left for later.
+fn order(kinds: &[Kind], speeds: Option<&[Speed]>, urgent: bool) -> (Vec<Kind>, Option<Todo>) {
+    let (Some(safe), true) = (kinds.last(), kinds.len() > 1) else { return (kinds.to_vec(), None) };
+    // The safe one first, then the rest as a rule fastest first.
+    let soonest = || std::iter::once(*safe).chain(kinds.iter().copied().filter(|k| k != safe)).collect::<Vec<_>>();
+    let Some(speeds) = speeds else { return (soonest(), Some(Todo::Measure)) };
+    let measured: Vec<Kind> = speeds.iter().map(|s| s.kind).filter(|k| kinds.contains(k)).collect();
+    if urgent && measured.first() != Some(safe) {
+        return (soonest(), Some(Todo::Upgrade));
+    }
+    // What could not be measured comes last.
+    let rest = kinds.iter().copied().filter(|k| !measured.contains(k));
+    (measured.iter().copied().chain(rest).collect(), None)
 }

@@ -13,7 +13,7 @@ use edgeloop_model::{Array, Weights, safetensors};
 use edgeloop_store::{Draft, Metadata, Store};
 use serde_json::Value;
 
-use crate::overload::{Gate, GatedRuntime, Opens};
+use crate::overload::behind_a_gate;
 use crate::support::*;
 
 /// What goes wrong with engines that are called `openvino`.
@@ -207,14 +207,8 @@ fn without_its_library_another_engine_serves_unless_that_is_refused() {
 
 #[test]
 fn instances_run_requests_beside_each_other() {
-    let (dir, store) = store();
-    publish(&store, 0.5);
-    let gate = Arc::new(Gate::default());
-    let _opens = Opens(gate.clone());
-    let inferer = Inferer::start_with(dir.path(), &["--instances", "2", "--decode-threads", "3"], GatedRuntime::new(&gate, false));
-    wait_for("a model", || inferer.version());
+    let (_dir, gate, _opens, inferer) = behind_a_gate(&["--instances", "2", "--decode-threads", "3"]);
     assert_eq!((engine(&inferer)["instances"].as_u64(), engine(&inferer)["threads"].as_u64()), (Some(2), Some(1)));
-    gate.set(true);
     let (address, photo) = (inferer.serving, jpeg(&quarter(64, 64, 3)));
     let held: Vec<_> = (0..2)
         .map(|_| {

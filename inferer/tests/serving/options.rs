@@ -1,14 +1,12 @@
 //! What a request may want: thresholds, classes, number, time; one image or several.
 
-use std::sync::Arc;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use edgeloop_store::{ClassMetrics, Store};
 use image::RgbImage;
 use serde_json::{Value, json};
 
-use crate::overload::{Gate, GatedRuntime, Opens};
+use crate::overload::behind_a_gate;
 use crate::support::*;
 
 fn text(image: &[u8]) -> String {
@@ -107,13 +105,7 @@ fn a_list_is_answered_in_its_order_and_a_broken_image_spoils_no_other() {
 
 #[test]
 fn a_deadline_ends_a_request_and_its_work_is_not_done() {
-    let dir = tempfile::tempdir().unwrap();
-    publish(&Store::create(dir.path()).unwrap(), 0.5);
-    let gate = Arc::new(Gate::default());
-    let _opens = Opens(gate.clone());
-    let inferer = Inferer::start_with(dir.path(), &["--decode-threads", "1", "--request-timeout", "30"], GatedRuntime::new(&gate, false));
-    wait_for("a model", || inferer.version());
-    gate.set(true);
+    let (_dir, gate, _opens, inferer) = behind_a_gate(&["--decode-threads", "1", "--request-timeout", "30"]);
     let address = inferer.serving;
     let first = std::thread::spawn(move || post(&agent(), address, "image/png", &white()));
     wait_for("the first in the engine", || (*gate.waiting.lock().unwrap() == 1).then_some(()));
@@ -134,13 +126,7 @@ fn a_deadline_ends_a_request_and_its_work_is_not_done() {
 
 #[test]
 fn the_servers_own_deadline_is_a_504() {
-    let dir = tempfile::tempdir().unwrap();
-    publish(&Store::create(dir.path()).unwrap(), 0.5);
-    let gate = Arc::new(Gate::default());
-    let _opens = Opens(gate.clone());
-    let inferer = Inferer::start_with(dir.path(), &["--request-timeout", "0.05"], GatedRuntime::new(&gate, false));
-    wait_for("a model", || inferer.version());
-    gate.set(true);
+    let (_dir, _gate, _opens, inferer) = behind_a_gate(&["--request-timeout", "0.05"]);
     let (status, error) = ask(&inferer, "?timeout_ms=5000", &white());
     assert_eq!((status, error["error"].as_str()), (504, Some("deadline_exceeded")), "{error}");
 }
@@ -148,13 +134,7 @@ fn the_servers_own_deadline_is_a_504() {
 #[test]
 fn what_a_client_asked_for_before_it_hung_up_is_not_done() {
     use std::io::Write;
-    let dir = tempfile::tempdir().unwrap();
-    publish(&Store::create(dir.path()).unwrap(), 0.5);
-    let gate = Arc::new(Gate::default());
-    let _opens = Opens(gate.clone());
-    let inferer = Inferer::start_with(dir.path(), &["--decode-threads", "1"], GatedRuntime::new(&gate, false));
-    wait_for("a model", || inferer.version());
-    gate.set(true);
+    let (_dir, gate, _opens, inferer) = behind_a_gate(&["--decode-threads", "1"]);
     let address = inferer.serving;
     let first = std::thread::spawn(move || post(&agent(), address, "image/png", &white()));
     wait_for("the first in the engine", || (*gate.waiting.lock().unwrap() == 1).then_some(()));

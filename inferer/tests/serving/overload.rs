@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use edgeloop_engine::{Engine, EngineError, EngineInfo, InputView, LoadOptions, Output};
 use edgeloop_inferer::load::{Native, Runtime};
 use edgeloop_store::Store;
+use tempfile::TempDir;
 
 use crate::support::*;
 
@@ -80,15 +81,21 @@ impl Runtime for GatedRuntime {
     }
 }
 
-#[test]
-fn a_request_without_a_place_gets_429_and_the_others_are_answered() {
+/// An inferer with a model behind a gate that is shut. Dropped from the last to the first.
+pub fn behind_a_gate(flags: &[&str]) -> (TempDir, Arc<Gate>, Opens, Inferer) {
     let dir = tempfile::tempdir().unwrap();
     publish(&Store::create(dir.path()).unwrap(), 0.5);
     let gate = Arc::new(Gate::default());
-    let _opens = Opens(gate.clone());
-    let inferer = Inferer::start_with(dir.path(), &["--queue", "2"], GatedRuntime::new(&gate, false));
+    let opens = Opens(gate.clone());
+    let inferer = Inferer::start_with(dir.path(), flags, GatedRuntime::new(&gate, false));
     wait_for("a model", || inferer.version());
     gate.set(true);
+    (dir, gate, opens, inferer)
+}
+
+#[test]
+fn a_request_without_a_place_gets_429_and_the_others_are_answered() {
+    let (_dir, gate, _opens, inferer) = behind_a_gate(&["--queue", "2"]);
     let photo = jpeg(&quarter(64, 64, 0));
     let address = inferer.serving;
     let inside: Vec<_> = (0..2)

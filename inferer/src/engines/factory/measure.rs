@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use edgeloop_engine::{Engine, Job, Precision, cpu};
+use edgeloop_engine::{Engine, Job, Precision};
 
 use super::load::{Loaded, cost, verify};
-use super::{EngineFactory, Model};
+use super::{EngineFactory, FASTEST, Model};
 use crate::engines::budget;
-use crate::engines::kind::{Kind, candidates};
+use crate::engines::kind::Kind;
 use crate::engines::remembered::Speed;
 use crate::engines::shapes::Shape;
 use crate::engines::{Choice, Resident};
@@ -25,7 +25,7 @@ impl EngineFactory {
         let mut best: Option<(Kind, f64, Loaded)> = None;
         let base = self.time_serving(serving, model);
         choice.speeds.extend(base.map(|ms| Speed { kind: serving.kind, ms }));
-        let kinds = candidates(self.settings.device, self.settings.precision, cpu());
+        let kinds = self.kinds();
         for kind in kinds.iter().copied().filter(|k| *k != serving.kind) {
             // The same library with longer floats is not faster than with shorter ones that were right and faster.
             let beaten = |best: &(Kind, f64, Loaded)| {
@@ -57,7 +57,7 @@ impl EngineFactory {
                 }
             }
         });
-        choice.reason = "it is the fastest here that reproduces the version's check file".into();
+        choice.reason = FASTEST.into();
         (found, choice)
     }
 
@@ -92,8 +92,8 @@ impl EngineFactory {
     /// The fastest kind that was measured before, if it is not the one that serves.
     pub(in crate::engines) fn upgrade(&self, serving: &Resident, model: &Model<'_>) -> (Option<Resident>, Choice) {
         let mut choice = Choice { speeds: self.speeds(model), ..Choice::default() };
-        let kinds = candidates(self.settings.device, self.settings.precision, cpu());
-        choice.reason = "it is the fastest here that reproduces the version's check file".into();
+        let kinds = self.kinds();
+        choice.reason = FASTEST.into();
         let faster: Vec<Kind> =
             choice.speeds.iter().map(|s| s.kind).filter(|k| kinds.contains(k)).take_while(|k| *k != serving.kind).collect();
         for kind in faster {
