@@ -63,6 +63,22 @@ bench-accuracy: build ## the same start, images and judge for us and ultralytics
 	$(TARGET)/draw-counter target/bench/counter
 	$$(scripts/yardstick) bench/train/accuracy.py $(TARGET)/edgeloop-trainer target/bench/counter/data.yaml target/bench/train.json
 
+.PHONY: bench-reload
+bench-reload: build ## 200 swaps among three models under load, DEVICE=cpu or auto; target/bench/reload.json
+	$(TARGET)/bench-reload --device $(or $(DEVICE),cpu)
+
+.PHONY: soak
+soak: build ## swaps under load for MINUTES; target/bench/soak.json
+	$(TARGET)/bench-reload --device $(or $(DEVICE),cpu) --minutes $(or $(MINUTES),30) --out target/bench/soak.json
+
+.PHONY: bench-idle
+bench-idle: build ## starts, first answers after a move of the pointer, and what an idle inferer costs; target/bench/idle.json
+	$(TARGET)/bench-idle --device $(or $(DEVICE),cpu)
+
+.PHONY: chaos
+chaos: setup ## 32 threads x 200 changes of the store while serving, 10,000 mutated models (half an hour); `make test` does a few
+	CHAOS=$(or $(CHAOS),200) MUTANTS=$(or $(MUTANTS),10000) cargo test --release --locked -p edgeloop-inferer --test serving -- chaos mutants --nocapture
+
 .PHONY: bench-beside
 bench-beside: build ## one training beside a saturated inferer; target/bench/beside.json
 	$(TARGET)/draw-counter target/bench/few --images 60

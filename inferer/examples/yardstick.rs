@@ -120,6 +120,9 @@ fn measure(dir: &Path, side: usize, photo: &[u8], flags: &[String]) {
         "0",
         "--inference-folder",
         "false",
+        // The child would be this example.
+        "--candidate-process",
+        "false",
         "--model-dir",
     ];
     let settings =

@@ -1,7 +1,7 @@
 //! edgeloop-inferer: the newest good model in, detections out.
 //!
 //! ```text
-//! MODEL_DIR ─► watch ─► reload (decide ─► load ─► engines ─► reproduce the check file) ─► slot ◄─┐ one Arc a request
+//! MODEL_DIR ─► watch ─► reload (decide ─► load ─► tried by a child ─► engines ─► check) ─► slot ◄─┐ one Arc a request
 //!                                                                                            │
 //! POST /infer ─► api (admit, read) ─► pipeline (decode ─► engine thread ─► detections) ──────┤
 //! IMAGES_DIR  ─► folder (one at a time, after HTTP) ─────────────────────────────────────────┘ ─► JSON lines
@@ -18,11 +18,13 @@ pub mod load;
 pub mod metrics;
 pub mod pace;
 pub mod pipeline;
+pub mod record;
 pub mod reload;
 pub mod run;
 pub mod serve;
 pub mod settings;
 pub mod slot;
+pub mod trial;
 pub mod watch;
 
 pub use settings::Settings;

@@ -1,8 +1,9 @@
 //! From a version in the store to a model that is ready to serve: read and hash, inspect, load, reproduce, warm.
 //!
 //! Bytes are read once, hashed, and those same bytes are loaded: checking a file and then loading it by its path would be a
-//! race. Before any native code sees the model it is parsed here within bounds. Before any request sees it, it reproduces
-//! the outputs that it was published with on this machine, with this engine; those runs warm it as well.
+//! race. Before any native code sees the model it is parsed here within bounds, and before native code of this process does, a
+//! child has loaded and run it ([`crate::trial`]). Before any request sees it, it reproduces the outputs that it was published
+//! with on this machine, with this engine; those runs warm it as well.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,8 +12,9 @@ use edgeloop_engine::{Device, Engine, EngineError, LoadOptions};
 use edgeloop_store::{FileKind, Metadata, Store, StoreError, Version};
 
 use crate::engines::check::CheckSet;
-use crate::engines::{EngineFactory, MakeError, Model, Source};
+use crate::engines::{EngineFactory, Engines, MakeError, Model, Source};
 use crate::slot::Serving;
+use crate::trial::TrialError;
 
 /// What makes engines out of models. Production uses [`Native`]; tests bring engines that fail in chosen ways.
 pub trait Runtime: Send + Sync {
@@ -83,6 +85,14 @@ pub enum LoadError {
         /// Where it differs.
         reason: String,
     },
+    /// A child that tried it crashed or hung, or none could be started.
+    #[error("version {version}: {source}")]
+    Trial {
+        /// The version.
+        version: Version,
+        /// What became of it.
+        source: TrialError,
+    },
     /// The system refuses a thread.
     #[error("version {version}: no thread for its engine: {source}")]
     Thread {
@@ -103,6 +113,7 @@ impl LoadError {
             Self::Engine { .. } => "engine",
             Self::Check { .. } => "check",
             Self::Thread { .. } => "thread",
+            Self::Trial { .. } => "trial",
         }
     }
 }
@@ -114,22 +125,34 @@ pub struct LoadSteps {
     pub read: Duration,
     /// Parsing within bounds.
     pub inspect: Duration,
+    /// Children's loads and checks.
+    pub trial: Duration,
     /// The engine's own load.
     pub engine: Duration,
     /// Reproducing the check file.
     pub check: Duration,
+    /// The shape that the images want.
+    pub shape: Duration,
 }
 
-/// Loads `metadata`'s version with the engines that `factory` makes. `urgent`: nothing serves meanwhile.
+/// Loads `metadata`'s version with the engines that `factory` makes. `before` are the engines that serve meanwhile; without any it is
+/// urgent.
 ///
 /// # Errors
 /// See [`LoadError`]. Nothing that is in service has been touched.
-pub fn load(store: &Store, metadata: Metadata, factory: &Arc<EngineFactory>, urgent: bool) -> Result<(Serving, LoadSteps), LoadError> {
+pub fn load(
+    store: &Store,
+    metadata: Metadata,
+    factory: &Arc<EngineFactory>,
+    before: Option<&Engines>,
+) -> Result<(Serving, LoadSteps), LoadError> {
     let mut steps = LoadSteps::default();
     let mut clock = Instant::now();
     let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed();
     let version = metadata.version.clone();
 
+    // A child takes a moment until it can do anything: the store is read meanwhile.
+    factory.expect_trial();
     let onnx = store.read_verified(&metadata, FileKind::Onnx)?;
     let check = store.read_verified(&metadata, FileKind::Check)?;
     steps.read = lap();
@@ -139,13 +162,20 @@ pub fn load(store: &Store, metadata: Metadata, factory: &Arc<EngineFactory>, urg
     steps.inspect = lap();
 
     let family = format!("{}{}", metadata.architecture.family, metadata.architecture.scale);
-    let model = Model { onnx: &onnx, check: &check, family: &family, side: metadata.image_size };
-    let made = factory.make(&model, source(store, &metadata), urgent).map_err(|error| match error {
+    let digest = metadata.file(FileKind::Onnx).map(|file| file.sha256.clone()).unwrap_or_default();
+    let model = Model { onnx: &onnx, check: &check, family: &family, side: metadata.image_size, digest: &digest };
+    let made = factory.make(&model, source(store, &metadata), before.is_none()).map_err(|error| match error {
         MakeError::Engine(source) => LoadError::Engine { version: version.clone(), source },
         MakeError::Check(reason) => LoadError::Check { version: version.clone(), reason },
         MakeError::Thread(source) => LoadError::Thread { version: version.clone(), source },
+        MakeError::Trial(source) => LoadError::Trial { version: version.clone(), source },
     })?;
-    (steps.engine, steps.check) = (made.load, made.check);
+    (steps.trial, steps.engine, steps.check) = (made.trial, made.load, made.check);
+    lap();
+    if let Some(before) = before {
+        made.engines.take_over(before, &model);
+    }
+    steps.shape = lap();
     Ok((Serving::new(metadata, made.engines), steps))
 }
 

@@ -3,10 +3,13 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use edgeloop_inferer::{Settings, run};
+use edgeloop_inferer::{Settings, run, trial};
 use edgeloop_service::{exit, logs};
 
 fn main() -> ExitCode {
+    if let Some(code) = trial::child::requested(std::env::args_os().skip(1)) {
+        return code;
+    }
     let settings = Settings::parse();
     logs::init(&settings.logs);
     exit::run(|| run::block_on(settings))

@@ -4,28 +4,38 @@
 //! the engine's pool is made while loading; a nice loader would leave a nice engine behind.
 
 pub mod decide;
+mod memory;
+mod report;
+pub mod settings;
 
-use std::sync::{Arc, Weak};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, SecondsFormat, Utc};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use edgeloop_service::admin::Health;
 use edgeloop_service::shutdown::Shutdown;
-use edgeloop_store::{Metadata, Pointer, Store, StoreError, Version};
+use edgeloop_store::{FileKind, Metadata, Pointer, Store, StoreError, Version};
 use notify::RecursiveMode;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::api::describe;
 use crate::engines::EngineFactory;
-use crate::load::{self, LoadError};
+use crate::load::{self, LoadError, LoadSteps};
 use crate::metrics::Metrics;
+use crate::record::Rule;
 use crate::slot::{Serving, Slot};
+use crate::trial::TrialError;
 use crate::watch::Watch;
-use decide::{Action, InService, Quarantine, Target, decide};
+use decide::{Action, InService, Target, decide};
+use memory::Memory;
 
 /// A heartbeat older than this means that the loop hangs: the longest look is a load of an x-size model on a slow box.
 const HANG: Duration = Duration::from_secs(300);
+/// Files of a version that was found incomplete are left alone until they have not changed for so long.
+const SETTLED: Duration = Duration::from_secs(1);
+/// Shortest time between two looks: somebody who copies a large file makes a notice of every write.
+const BREATH: Duration = Duration::from_millis(20);
 
 /// Makes the loop look now. Clones wake the same loop; calls that come while one is waiting count as one.
 #[derive(Debug, Clone)]
@@ -51,9 +61,13 @@ impl Wake {
 /// What the loop works with.
 pub struct Reloader {
     /// Where versions come from; the folder may appear later.
-    pub model_dir: std::path::PathBuf,
+    pub model_dir: PathBuf,
     /// Longest time between two looks.
     pub interval: Duration,
+    /// Whether change notices of the folder are used.
+    pub notices: bool,
+    /// When the first runs of a new model make it bad.
+    pub rule: Rule,
     /// Makes engines.
     pub factory: Arc<EngineFactory>,
     /// Where the model goes.
@@ -70,51 +84,60 @@ pub struct Reloader {
     pub looks: Receiver<()>,
 }
 
-/// What the loop remembers between looks.
-struct Memory {
-    quarantine: Quarantine,
-    engine_again: Instant,
-    /// The last complaint about the store itself: said once, not at every look.
-    complaint: Option<String>,
-    /// The model in service whose trouble has been noted: noting it again would start its pause anew.
-    noted: Weak<Serving>,
+/// Which changes in the folder are worth a look.
+#[derive(Default)]
+struct Relevant {
+    /// Which file is the pointer is the store's secret, and the store may not be there yet: everything counts until then.
+    store: OnceLock<Store>,
+    /// What the pointer names is incomplete: any file may be what is missing.
+    incomplete: AtomicBool,
+}
+
+impl Relevant {
+    fn counts(&self, path: &Path) -> bool {
+        self.incomplete.load(Ordering::Relaxed) || self.store.get().is_none_or(|store| store.is_pointer(path))
+    }
 }
 
 impl Reloader {
     /// Looks until shutdown.
     pub fn run(self) {
         let wake = self.wake.clone();
-        // Which file is the pointer is the store's secret, and the store may not be there yet: everything counts until then.
-        let known: Arc<std::sync::OnceLock<Store>> = Arc::default();
-        let relevant = {
-            let known = known.clone();
-            move |path: &std::path::Path| known.get().is_none_or(|store| store.is_pointer(path))
-        };
-        let mut watch = Watch::new("MODEL_DIR", RecursiveMode::NonRecursive, relevant, move || wake.look());
-        let mut memory = Memory { quarantine: Quarantine::default(), engine_again: Instant::now(), complaint: None, noted: Weak::new() };
-        let beat = self.health.heartbeat("reload", self.interval.saturating_mul(2) + HANG);
+        let relevant = Arc::new(Relevant::default());
+        let counts = relevant.clone();
+        let mut watch = Watch::new("MODEL_DIR", RecursiveMode::NonRecursive, move |path| counts.counts(path), move || wake.look());
+        let mut memory = Memory::new();
+        let beat = self.health.heartbeat("reload", self.interval.saturating_mul(2) + HANG + self.factory.longest_trials());
         self.health.set_ready("model", Err(format!("nothing is promoted in {} yet", self.model_dir.display())));
-        self.health.set_detail("model", Value::Null);
-        self.health.set_detail("last_reload", Value::Null);
+        for detail in ["model", "last_reload", "went_back"] {
+            self.health.set_detail(detail, Value::Null);
+        }
         while !self.shutdown.is_cancelled() {
             beat.beat();
             // Armed before looking: what changes in between is noticed and looked at again.
-            match known.get() {
-                Some(store) => watch.arm(&store.watch_dirs()),
-                None => watch.arm(std::slice::from_ref(&self.model_dir)),
+            if self.notices {
+                watch.arm(std::slice::from_ref(&self.model_dir));
             }
-            let store = Store::open(&self.model_dir);
+            let store = self.open();
             if let Ok(store) = &store {
-                watch.arm(&known.get_or_init(|| store.clone()).watch_dirs());
+                let _ = relevant.store.set(store.clone());
             }
+            let looked = Instant::now();
             let until = self.look(store, &mut memory);
+            relevant.incomplete.store(memory.incomplete.is_some(), Ordering::Relaxed);
             let now = Instant::now();
             let wait = until.map_or(self.interval, |at| at.saturating_duration_since(now).min(self.interval));
             match self.looks.recv_timeout(wait) {
-                Ok(()) | Err(RecvTimeoutError::Timeout) => {}
+                Ok(()) => std::thread::sleep(BREATH.saturating_sub(looked.elapsed())),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
+    }
+
+    /// The store under its real name: where the folder is behind a link, one look sees one folder, whatever the link does.
+    fn open(&self) -> Result<Store, StoreError> {
+        Store::open(self.model_dir.canonicalize().as_ref().unwrap_or(&self.model_dir))
     }
 
     /// One look: everything that can be done now is done. Returns when to look again at the latest, if before the interval.
@@ -132,9 +155,14 @@ impl Reloader {
             }
         };
         self.complain(memory, None);
-        let target =
-            Target { version: pointer.version().clone(), promotion: pointer.promotion, predecessors: pointer.predecessors.clone() };
+        let target = Target {
+            version: pointer.version().clone(),
+            digest: digest(&pointer.metadata),
+            promotion: pointer.promotion,
+            predecessors: pointer.predecessors.clone(),
+        };
         memory.quarantine.retain(&target);
+        memory.look_at_files(&store, &target, Instant::now());
         loop {
             if self.shutdown.is_cancelled() {
                 return None;
@@ -144,7 +172,8 @@ impl Reloader {
             match decide(Some(&target), service.as_ref(), &memory.quarantine, memory.engine_again, Instant::now()) {
                 Action::Keep(until) => {
                     self.report(memory, &target);
-                    return until;
+                    let watched = self.first_minute(memory);
+                    return [until, watched].into_iter().flatten().min();
                 }
                 Action::Load(version) => self.load(&store, &pointer, &version, memory, &target),
             }
@@ -160,7 +189,9 @@ impl Reloader {
     }
 
     fn in_service(&self) -> Option<InService> {
-        self.slot.get().map(|s| InService { version: s.version().clone(), trouble: s.trouble(), fallback: s.engines.fallback().is_some() })
+        let serving = self.slot.get()?;
+        let (version, digest) = (serving.version().clone(), digest(&serving.metadata));
+        Some(InService { version, digest, trouble: serving.trouble(), fallback: serving.engines.fallback().is_some() })
     }
 
     /// A model in service that has gone bad is quarantined like one that could not be loaded.
@@ -174,27 +205,28 @@ impl Reloader {
         let version = serving.version().clone();
         tracing::error!(%version, reason = trouble, "the model in service has gone bad; going back to its predecessor");
         self.metrics.reload("bad_in_service");
-        self.failed(memory, &version, trouble, target);
+        self.told_failed(&version, &trouble);
+        memory.left = Some((version.clone(), trouble.clone()));
+        memory.quarantine.note_in_service(&version, trouble, target, Instant::now());
     }
 
     fn load(&self, store: &Store, pointer: &Pointer, version: &Version, memory: &mut Memory, target: &Target) {
         let started = Instant::now();
         let before = self.slot.get();
         // Where only the engine is tried again, the old one must not be replaced by the same fallback.
-        let engine_only = before.as_ref().is_some_and(|s| s.version() == version && s.trouble().is_none());
-        match self.try_load(store, pointer, version) {
+        let same = |s: &Serving| s.version() == version && (*version != target.version || digest(&s.metadata) == target.digest);
+        let engine_only = before.as_ref().is_some_and(|s| same(s) && s.trouble().is_none());
+        match self.try_load(store, pointer, version, memory) {
             Ok((serving, _)) if engine_only && serving.engines.fallback().is_some() => {
                 memory.engine_again = Instant::now() + self.factory.settings().engine_retry;
             }
             Ok((serving, steps)) => {
                 memory.quarantine.release(version);
                 memory.engine_again = Instant::now() + self.factory.settings().engine_retry;
-                for (step, time) in [("read", steps.read), ("inspect", steps.inspect), ("engine", steps.engine), ("check", steps.check)] {
-                    self.metrics.reload_step(step, time);
-                }
-                self.metrics.reload_step("total", started.elapsed());
-                self.enter(serving, started);
+                self.told_steps(&steps, started.elapsed());
+                self.enter(serving, started, memory, target);
             }
+            Err(LoadError::Trial { source: TrialError::Stopping, .. }) => {}
             Err(error) if engine_only => {
                 // The same version serves on another engine: nothing is wrong with it that a swap could mend.
                 tracing::debug!(%version, %error, "the engine that was asked for still cannot be had");
@@ -203,86 +235,36 @@ impl Reloader {
             Err(error) => {
                 let kept = before.map_or_else(|| "no model".to_owned(), |s| s.version().to_string());
                 self.metrics.reload(error.kind());
-                let again = self.failed(memory, version, error.to_string(), target);
+                self.told_failed(version, &error.to_string());
+                let again = memory.quarantine.note(version, error.to_string(), target, Instant::now());
                 let pause_s = again.saturating_duration_since(Instant::now()).as_secs_f64().round();
                 tracing::error!(%version, serving = kept, pause_s, reason = %error, "a version cannot be put into service");
             }
         }
     }
 
-    fn try_load(&self, store: &Store, pointer: &Pointer, version: &Version) -> Result<(Serving, load::LoadSteps), LoadError> {
+    fn try_load(
+        &self,
+        store: &Store,
+        pointer: &Pointer,
+        version: &Version,
+        memory: &mut Memory,
+    ) -> Result<(Serving, LoadSteps), LoadError> {
         let metadata: Metadata = if version == pointer.version() { pointer.metadata.clone() } else { store.metadata(version)? };
+        // Taken before reading: what changes while it is read has changed since.
+        let stamp = store.stamp(&metadata);
         // With nothing good in service what is ready soonest goes first.
-        let urgent = self.slot.get().is_none_or(|serving| serving.trouble().is_some());
-        load::load(store, metadata, &self.factory, urgent)
-    }
-
-    fn enter(&self, serving: Serving, started: Instant) {
-        let detail = describe(&serving);
-        let version = serving.version().clone();
-        let fallback = serving.engines.fallback();
-        self.metrics.serving(&serving);
-        let before = self.slot.swap(serving);
-        self.metrics.reload("ok");
-        self.health.set_detail("model", detail);
-        self.health.set_detail("last_reload", json!({"version": version, "ok": true, "at": now_text()}));
-        self.health.set_ready("model", Ok(()));
-        let took_ms = started.elapsed().as_millis() as u64;
-        let before = before.map(|s| s.version().to_string());
-        tracing::info!(%version, before, took_ms, "model in service");
-        if let Some(reason) = fallback {
-            tracing::warn!(%version, reason, "another engine than the one asked for serves");
+        let before = self.slot.get().filter(|serving| serving.trouble().is_none());
+        let loaded = load::load(store, metadata.clone(), &self.factory, before.as_ref().map(|serving| &serving.engines));
+        match &loaded {
+            Err(LoadError::Store(error)) => memory.found_incomplete(error, metadata, stamp, Instant::now()),
+            _ => memory.found_whole(version),
         }
-    }
-
-    fn failed(&self, memory: &mut Memory, version: &Version, reason: String, target: &Target) -> Instant {
-        let now = Instant::now();
-        self.health.set_detail("last_reload", json!({"version": version, "ok": false, "reason": reason, "at": now_text()}));
-        memory.quarantine.note(version, reason, target.promotion, now)
-    }
-
-    fn report(&self, memory: &Memory, target: &Target) {
-        let mut quarantined: Vec<_> = memory.quarantine.failures().collect();
-        quarantined.sort_by(|a, b| a.0.cmp(b.0));
-        self.metrics.quarantined(quarantined.len());
-        let list: Vec<Value> = quarantined.iter().map(|(v, f)| json!({"version": v, "reason": f.reason, "times": f.times})).collect();
-        self.health.set_detail("quarantined", Value::Array(list));
-        match self.in_service() {
-            None => {
-                let reason = quarantined.iter().find(|(v, _)| **v == target.version).map_or("not loaded yet", |(_, f)| f.reason.as_str());
-                self.health.set_ready("model", Err(format!("version {} cannot serve: {reason}", target.version)));
-            }
-            Some(InService { version, trouble: Some(trouble), .. }) => {
-                self.health.set_ready("model", Err(format!("version {version} has gone bad: {trouble}")));
-            }
-            Some(_) => self.health.set_ready("model", Ok(())),
-        }
-    }
-
-    /// Says once what is wrong with the store itself, and once that it is over.
-    fn complain(&self, memory: &mut Memory, error: Option<&StoreError>) {
-        let text = error.map(ToString::to_string);
-        if text == memory.complaint {
-            return;
-        }
-        match &text {
-            // A folder that is not there yet is a normal start, and readiness says it.
-            Some(reason) if matches!(error, Some(StoreError::NoFolder { .. })) => tracing::info!(reason, "waiting for the model folder"),
-            Some(reason) => {
-                self.metrics.reload("pointer");
-                self.health.set_detail("last_reload", json!({"version": null, "ok": false, "reason": reason, "at": now_text()}));
-                tracing::error!(reason, "the store's pointer cannot be read; serving goes on as it is");
-            }
-            None => tracing::info!("the store can be read again"),
-        }
-        if self.slot.get().is_none() {
-            let reason = text.clone().unwrap_or_else(|| format!("nothing is promoted in {} yet", self.model_dir.display()));
-            self.health.set_ready("model", Err(reason));
-        }
-        memory.complaint = text;
+        loaded
     }
 }
 
-fn now_text() -> String {
-    DateTime::<Utc>::from(std::time::SystemTime::now()).to_rfc3339_opts(SecondsFormat::Millis, true)
+/// What tells a version's model from every other.
+fn digest(metadata: &Metadata) -> String {
+    metadata.file(FileKind::Onnx).map(|file| file.sha256.clone()).unwrap_or_default()
 }

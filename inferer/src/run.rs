@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,6 +47,8 @@ const THREADS_END: Duration = Duration::from_secs(5);
 pub struct Parts {
     /// Makes engines.
     pub runtime: Arc<dyn Runtime>,
+    /// What is started to try a new model: this very program.
+    pub program: PathBuf,
     /// Where the images folder's lines go.
     pub out: Box<dyn Write + Send>,
     /// Told once both ports are open: serving, admin.
@@ -54,7 +57,8 @@ pub struct Parts {
 
 impl Default for Parts {
     fn default() -> Self {
-        Self { runtime: Arc::new(Native), out: Box::new(std::io::stdout()), bound: None }
+        // Not the path that it was started by: that file may have been replaced since, by another version.
+        Self { runtime: Arc::new(Native), program: "/proc/self/exe".into(), out: Box::new(std::io::stdout()), bound: None }
     }
 }
 
@@ -106,6 +110,7 @@ pub async fn run(settings: Settings, shutdown: Shutdown, parts: Parts) -> anyhow
         results: ResultsArgs { results_dir, results_file_bytes, results_files },
         drain_delay,
         drain_timeout,
+        reload,
         confidence: _,
         iou: _,
         max_detections: _,
@@ -113,7 +118,7 @@ pub async fn run(settings: Settings, shutdown: Shutdown, parts: Parts) -> anyhow
         decode_threads: _,
         logs: _,
     } = settings;
-    let Parts { runtime, out, bound } = parts;
+    let Parts { runtime, program, out, bound } = parts;
 
     let (auth, token_file) = match &http.auth_tokens_file {
         Some(path) => TokenFile::open(path).map(|(auth, file)| (auth, Some(file))).exit_code(2)?,
@@ -138,13 +143,17 @@ pub async fn run(settings: Settings, shutdown: Shutdown, parts: Parts) -> anyhow
     let (reload_wake, reload_looks) = Wake::new();
     let (folder_wake, folder_looks) = Wake::new();
     let (device, precision) = (engines.device, engines.precision);
-    let factory = Arc::new(EngineFactory::new(runtime, engines, EngineMetrics::register(&registry)?));
+    let factory = Arc::new(
+        EngineFactory::new(runtime, engines, EngineMetrics::register(&registry)?).with_trials(reload.trials(program, loops.clone())),
+    );
     let plan = factory.plan();
     let pace = Pace::default();
     let (pipeline, workers) = Pipeline::start(worker_threads, queue as usize, &pace, metrics.clone(), reload_wake.clone())?;
     let reloader = Reloader {
         model_dir: model_dir.clone(),
         interval: check_model_interval,
+        notices: reload.model_notices,
+        rule: reload.rule(),
         factory: factory.clone(),
         slot: slot.clone(),
         health: health.clone(),

@@ -24,6 +24,12 @@ const LONGEST_HEAD: usize = 64 << 10;
 /// Pause after an accept that failed because of us (no file descriptors): trying at once would only burn time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Connections that the kernel holds for us at most, with room: tokio asks for 1024, `somaxconn` is 4096.
+const LONGEST_BACKLOG: usize = 4096;
+
+/// So long after the stop a connection may still bring the request that was sent before its client could know.
+const LAST_WORD: Duration = Duration::from_millis(500);
+
 /// What a client may cost.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -47,7 +53,14 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
             drop(place);
         });
     }
-    drop(listener);
+    // Clients whose connection the kernel has taken do not know that nobody has seen it yet: closing would reset them.
+    for stream in waiting(listener) {
+        let (router, stop, places) = (router.clone(), stop.clone(), places.clone());
+        connections.spawn(async move {
+            let Ok(_place) = places.acquire_owned().await else { return };
+            connection(stream, router, limits, stop).await;
+        });
+    }
     let all = async { while connections.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(patience, all).await;
     connections.len()
@@ -77,6 +90,17 @@ async fn accept(
     }
 }
 
+/// The connections that are still to be accepted. The listener is closed at once after the last one.
+fn waiting(listener: TcpListener) -> Vec<TcpStream> {
+    let Ok(listener) = listener.into_std() else { return Vec::new() };
+    let next = || {
+        let (stream, _) = listener.accept().ok()?;
+        stream.set_nonblocking(true).ok()?;
+        TcpStream::from_std(stream).ok()
+    };
+    std::iter::from_fn(next).take(LONGEST_BACKLOG).collect()
+}
+
 async fn connection(stream: TcpStream, router: Router, limits: Limits, stop: Shutdown) {
     // Answers are small and written whole: waiting for more to send would only delay them.
     let _ = stream.set_nodelay(true);
@@ -91,8 +115,16 @@ async fn connection(stream: TcpStream, router: Router, limits: Limits, stop: Shu
     let result = tokio::select! {
         result = connection.as_mut() => result,
         () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            // hyper closes what has not spoken yet at once, though its request may be on its way: answers say `Connection: close` by now,
+            // so whoever still asks is answered and gone.
+            let last_word = tokio::time::timeout(LAST_WORD, connection.as_mut()).await;
+            match last_word {
+                Ok(result) => result,
+                Err(_) => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
         }
     };
     if let Err(error) = result {

@@ -16,6 +16,7 @@ use edgeloop_vision::decode::Limits;
 use edgeloop_vision::nms::NmsConfig;
 
 use crate::engines::EngineArgs;
+use crate::reload::settings::ReloadArgs;
 
 pub use http::HttpArgs;
 pub use results::ResultsArgs;
@@ -90,6 +91,9 @@ pub struct Settings {
     /// Seconds that requests in flight get after that.
     #[arg(long, env = "DRAIN_TIMEOUT", default_value = "20", value_parser = seconds)]
     pub drain_timeout: Duration,
+    /// How models change.
+    #[command(flatten)]
+    pub reload: ReloadArgs,
     /// Logs.
     #[command(flatten)]
     pub logs: LogArgs,
@@ -115,13 +119,13 @@ impl Settings {
     }
 }
 
-fn seconds_or_none(text: &str) -> Result<Duration, String> {
+pub(crate) fn seconds_or_none(text: &str) -> Result<Duration, String> {
     let value: f64 = text.parse().map_err(|e| format!("{e}; give seconds, such as 2 or 0.5"))?;
     // A day is longer than any of these settings makes sense for, and keeps every deadline representable.
     if (0.0..=86_400.0).contains(&value) { Ok(Duration::from_secs_f64(value)) } else { Err("give seconds from 0 to 86400".into()) }
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     match seconds_or_none(text)? {
         // 10 ms: less would be a busy loop.
         wait if wait >= Duration::from_millis(10) => Ok(wait),
@@ -129,7 +133,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn share(text: &str) -> Result<f32, String> {
+pub(crate) fn share(text: &str) -> Result<f32, String> {
     let value: f32 = text.parse().map_err(|e| format!("{e}; give a share from 0 to 1"))?;
     if (0.0..=1.0).contains(&value) { Ok(value) } else { Err("give a share from 0 to 1".into()) }
 }

@@ -4,16 +4,13 @@
 //! old model. The old engine's thread ends when the last of them is done.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwapOption;
 use edgeloop_store::{Metadata, Version};
 
 use crate::engines::Engines;
-
-/// After so many failed runs in a row a version counts as bad: one may be an odd input, three are the model.
-pub const BAD_AFTER: u32 = 3;
+use crate::record::{Record, Rule};
 
 /// A class name that answers share: a detection costs no copy of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,14 +47,14 @@ pub struct Serving {
     pub engines: Engines,
     /// When it was loaded.
     pub since: SystemTime,
-    failed_runs: AtomicU32,
+    pub(crate) record: Record,
 }
 
 impl Serving {
     /// A model that is ready to serve.
     pub fn new(metadata: Metadata, engines: Engines) -> Self {
         let labels = metadata.classes.iter().map(|name| Label(name.as_str().into())).collect();
-        Self { metadata, labels, engines, since: SystemTime::now(), failed_runs: AtomicU32::new(0) }
+        Self { metadata, labels, engines, since: SystemTime::now(), record: Record::new(Rule::default()) }
     }
 
     /// Its version.
@@ -67,24 +64,17 @@ impl Serving {
 
     /// Counts a run that worked.
     pub(crate) fn ran(&self) {
-        self.failed_runs.store(0, Ordering::Relaxed);
+        self.record.ran();
     }
 
     /// Counts a run that failed; true when the version has become bad with it.
     pub(crate) fn run_failed(&self) -> bool {
-        self.failed_runs.fetch_add(1, Ordering::Relaxed) + 1 == BAD_AFTER || !self.engines.is_alive()
+        self.record.run_failed() || !self.engines.is_alive()
     }
 
     /// Why the version is bad, or `None` while it is good.
     pub fn trouble(&self) -> Option<String> {
-        let failed = self.failed_runs.load(Ordering::Relaxed);
-        if !self.engines.is_alive() {
-            Some("its engine's thread has stopped".into())
-        } else if failed >= BAD_AFTER {
-            Some(format!("{failed} runs in a row failed"))
-        } else {
-            None
-        }
+        if self.engines.is_alive() { self.record.trouble().map(str::to_owned) } else { Some("its engine's thread has stopped".into()) }
     }
 }
 

@@ -119,6 +119,11 @@ fn environment() -> Result<(Environment, String), EngineError> {
     }
     let path = library::find(library::ONNX_RUNTIME)?;
     let unusable = |reason: String| EngineError::LibraryUnusable { path: path.clone(), reason };
+    // From 1.29 on Microsoft's Linux builds report sessions and models to Microsoft and keep a database in the user's cache folder.
+    // `with_telemetry(false)` alone comes when the environment has been made, and that is too late for both.
+    // SAFETY: under the lock, before the library is there to read it, and nothing else here changes the environment; what another
+    // thread reads meanwhile through C stays valid, because the first `setenv` of a process copies the array and leaves the old one.
+    unsafe { std::env::set_var("ORT_DISABLE_TELEMETRY", "1") };
     // ort has assertions on what the library hands out: a foreign file under this name must not take the process down.
     let made = catch_unwind(AssertUnwindSafe(|| -> Result<Environment, String> {
         ort::init_from(&path)

@@ -49,7 +49,7 @@ pub use metadata::{
 pub use owner::Owner;
 pub use pointer::Pointer;
 pub use prune::{PruneReport, Retention};
-pub use read::Survey;
+pub use read::{Survey, VersionStamp};
 pub use status::{EpochLog, LowerRate, Outcome, OutcomeKind, Phase, TrainingStatus};
 pub use verdict::{ComparedFigure, Comparison, Decision, Forced, RivalRole, Verdict};
 pub use version::Version;

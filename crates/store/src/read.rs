@@ -1,6 +1,7 @@
 //! The reader's side: nothing here writes, so a read-only mount will do.
 
 use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::layout::{self, Place};
@@ -17,6 +18,10 @@ pub struct Survey {
     /// Metadata files that cannot be used, with the reason.
     pub broken: Vec<(PathBuf, StoreError)>,
 }
+
+/// [`Store::stamp`]: inode, length and time of change of each file that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionStamp(Vec<Option<(u64, u64, i64, i64)>>);
 
 impl Store {
     /// The promoted version; `None` while nothing was ever promoted.
@@ -109,6 +114,18 @@ impl Store {
             }
         }
         Err(last.expect("a loop over two places that returned nothing kept an error"))
+    }
+
+    /// What a look at a version's files shows without reading them. Equal as long as nobody has touched them: tells somebody who
+    /// found a version incomplete when to look into it again.
+    #[must_use]
+    pub fn stamp(&self, metadata: &Metadata) -> VersionStamp {
+        let look = |place, name: &str| std::fs::metadata(self.layout.place(place).join(name)).ok();
+        let stamp = |file: &FileEntry| {
+            let found = look(Place::Root, &file.name).or_else(|| look(Place::Candidates, &file.name))?;
+            Some((found.ino(), found.len(), found.mtime(), found.mtime_nsec()))
+        };
+        VersionStamp(metadata.files.iter().filter(|file| file.name == file.kind.file_name(&metadata.version)).map(stamp).collect())
     }
 
     /// Reads every file of a version and compares it with its metadata.

@@ -9,6 +9,7 @@ use edgeloop_model::safetensors;
 use edgeloop_store::Metadata;
 use edgeloop_vision::boxes::Xyxy;
 use edgeloop_vision::nms::{Detection, NmsConfig, Postprocess};
+use serde::{Deserialize, Serialize};
 
 use super::shapes::Shape;
 
@@ -51,6 +52,24 @@ pub struct CheckSet {
     anchors: usize,
 }
 
+/// The sizes of a [`CheckSet`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sizes {
+    n: usize,
+    side: usize,
+    rows: usize,
+    anchors: usize,
+}
+
+impl Sizes {
+    /// How many values the images and the outputs have; `None` where that is no number.
+    pub(crate) fn values(self) -> Option<[usize; 2]> {
+        let Self { n, side, rows, anchors } = self;
+        let image = side.checked_mul(side)?.checked_mul(3)?;
+        Some([n.checked_mul(image)?, n.checked_mul(rows)?.checked_mul(anchors)?])
+    }
+}
+
 impl CheckSet {
     /// Reads a check file and compares its shapes with the metadata.
     ///
@@ -79,6 +98,19 @@ impl CheckSet {
             return Err("its arrays do not have as many values as their shapes say".into());
         }
         Ok(Self { images, outputs, n, side, rows, anchors })
+    }
+
+    /// Its sizes, and then its values: for another process.
+    pub(crate) fn parts(&self) -> (Sizes, [&[f32]; 2]) {
+        let Self { images, outputs, n, side, rows, anchors } = self;
+        (Sizes { n: *n, side: *side, rows: *rows, anchors: *anchors }, [images, outputs])
+    }
+
+    /// The same from its parts; `None` where they are not as long as the sizes say.
+    pub(crate) fn from_parts(sizes: Sizes, images: Vec<f32>, outputs: Vec<f32>) -> Option<Self> {
+        let Sizes { n, side, rows, anchors } = sizes;
+        let fits = (images.len(), outputs.len()) == sizes.values()?.into();
+        (n > 0 && fits).then_some(Self { images, outputs, n, side, rows, anchors })
     }
 
     /// Images in it.

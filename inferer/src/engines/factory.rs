@@ -22,8 +22,10 @@ use super::kind::{Kind, candidates};
 use super::metrics::EngineMetrics;
 use super::remembered::{Key, Remembered, Speed};
 use super::shapes::Shape;
+use super::tried::Tried;
 use super::{Choice, EngineArgs, Engines, Resident, Source, Todo};
 use crate::load::Runtime;
+use crate::trial::TrialError;
 use failures::Failures;
 use load::Loaded;
 
@@ -46,6 +48,9 @@ pub enum MakeError {
     /// The system refuses a thread.
     #[error("no thread for its engine: {0}")]
     Thread(#[from] std::io::Error),
+    /// A child that tried it has no verdict.
+    #[error(transparent)]
+    Trial(#[from] TrialError),
 }
 
 /// A model as the factory needs it.
@@ -59,6 +64,8 @@ pub struct Model<'a> {
     pub family: &'a str,
     /// Input side in pixels.
     pub side: u32,
+    /// SHA-256 of the ONNX file.
+    pub digest: &'a str,
 }
 
 /// Engines and where the time went.
@@ -66,6 +73,8 @@ pub struct Model<'a> {
 pub struct Made {
     /// The engines, checked and warm.
     pub engines: Engines,
+    /// Children's loads and checks.
+    pub trial: Duration,
     /// The engine's own load.
     pub load: Duration,
     /// Reproducing the check file.
@@ -81,6 +90,7 @@ pub struct EngineFactory {
     remembered: Remembered,
     failures: Failures,
     metrics: EngineMetrics,
+    pub(super) tried: Tried,
     notices: (Sender<()>, Receiver<()>),
 }
 
@@ -92,7 +102,7 @@ impl EngineFactory {
         let budget = Budget::new(settings.memory());
         let remembered = Remembered::new(settings.cache_file());
         let failures = Failures::new(settings.engine_retry);
-        Self { runtime, settings, plan, budget, remembered, failures, metrics, notices: bounded(1) }
+        Self { runtime, settings, plan, budget, remembered, failures, metrics, tried: Tried::default(), notices: bounded(1) }
     }
 
     /// How many engines with how many threads are planned.
@@ -111,6 +121,15 @@ impl EngineFactory {
     #[must_use]
     pub fn budget(&self) -> &Arc<Budget> {
         &self.budget
+    }
+
+    pub(super) fn runtime(&self) -> &dyn Runtime {
+        &*self.runtime
+    }
+
+    /// Whether a kind is left alone for a while because it failed.
+    pub(super) fn check_failures(&self, kind: Kind) -> Result<(), EngineError> {
+        self.failures.check(kind).map_err(|reason| EngineError::Model { device: kind.device, reason })
     }
 
     pub(super) fn metrics(&self) -> &EngineMetrics {
@@ -134,6 +153,13 @@ impl EngineFactory {
     /// # Errors
     /// See [`MakeError`].
     pub fn make(self: &Arc<Self>, model: &Model<'_>, source: Source, urgent: bool) -> Result<Made, MakeError> {
+        self.begin_trials(model, urgent);
+        let made = self.make_one(model, source, urgent);
+        let trial = self.end_trials();
+        made.map(|made| Made { trial, ..made })
+    }
+
+    fn make_one(self: &Arc<Self>, model: &Model<'_>, source: Source, urgent: bool) -> Result<Made, MakeError> {
         let kinds = self.kinds();
         let speeds = self.remembered.get(&self.key(model));
         let (order, todo) = order(&kinds, speeds.as_deref(), urgent);
@@ -153,11 +179,13 @@ impl EngineFactory {
                         (_, None) => FASTEST.into(),
                     };
                     choice.speeds = speeds.unwrap_or_default();
-                    let engines = Engines::new(resident, choice, todo, source, self.clone(), model.family);
-                    return Ok(Made { engines, load, check });
+                    let engines = Engines::new(resident, choice, todo, source, self.clone(), model);
+                    return Ok(Made { engines, trial: Duration::ZERO, load, check });
                 }
                 // In float32 the engine is not what differs.
                 Err(error @ MakeError::Check(_)) if *kind == Kind::SAFE => return Err(error),
+                // What makes one engine crash or hang is no model to try the next one on.
+                Err(error @ MakeError::Trial(_)) => return Err(error),
                 Err(error) => {
                     choice.refused.push((*kind, error.to_string()));
                     first_error.get_or_insert(error);
@@ -186,10 +214,11 @@ impl EngineFactory {
             match self.start(kind, model, Shape::square(model.side), true, Some(fallback.clone())) {
                 Ok((resident, load, check)) => {
                     choice.reason = "it works; the one that was asked for does not".into();
-                    let engines = Engines::new(resident, choice, None, source, self.clone(), model.family);
-                    return Ok(Made { engines, load, check });
+                    let engines = Engines::new(resident, choice, None, source, self.clone(), model);
+                    return Ok(Made { engines, trial: Duration::ZERO, load, check });
                 }
                 Err(error @ MakeError::Check(_)) if kind == Kind::SAFE => return Err(error),
+                Err(error @ MakeError::Trial(_)) => return Err(error),
                 Err(error) => last = Some(error),
             }
         }
@@ -290,7 +319,8 @@ impl EngineFactory {
         } else {
             let options = self.options(Kind::SAFE, shape, 1);
             // Without ONNX Runtime there is nothing to hold it against but numbers.
-            load::quietly(|| self.runtime.load(model.onnx, &options)).ok()
+            let tried = self.try_first(Kind::SAFE, model, shape).is_ok();
+            tried.then(|| load::quietly(|| self.runtime.load(model.onnx, &options)).ok()).flatten()
         };
         let mut engines = self.load_raw(square.kind, model, shape, false).map_err(|e| e.to_string())?;
         for engine in &mut engines {

@@ -42,7 +42,8 @@ impl Keeper {
         while !self.shutdown.is_cancelled() {
             if let Some(serving) = self.slot.get() {
                 if self.show(&serving, &mut shown) {
-                    trim = Some(Instant::now() + TRIM_AFTER);
+                    // Where changes follow one another, too.
+                    trim.get_or_insert_with(|| Instant::now() + TRIM_AFTER);
                 }
                 if serving.engines.improve(&self.slot, &serving) {
                     continue;

@@ -105,6 +105,12 @@ impl Demand {
         (Some(*best) != resident && count(*best) >= needed).then_some(*best)
     }
 
+    /// Goes on from what the images before wanted.
+    pub fn follow(&self, before: &Demand) {
+        let recent = before.lock().recent.clone();
+        self.lock().recent = recent;
+    }
+
     /// No engine can be had for `shape`.
     pub fn refuse(&self, shape: Shape) {
         let mut state = self.lock();

@@ -15,10 +15,21 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 pub struct Target {
     /// The promoted version.
     pub version: Version,
+    /// SHA-256 of its model: another store under the same path may have another version of the same name, made by a box whose
+    /// clock starts anew at every boot.
+    pub digest: String,
     /// Counts the pointer's moves: promoting the same version again is a new target.
     pub promotion: u64,
     /// What was promoted before, newest first.
     pub predecessors: Vec<Version>,
+}
+
+impl Target {
+    /// Whether the pointer names `version`, as the promoted one or as one before it.
+    #[must_use]
+    pub fn names(&self, version: &Version) -> bool {
+        self.version == *version || self.predecessors.contains(version)
+    }
 }
 
 /// What is in service.
@@ -26,6 +37,8 @@ pub struct Target {
 pub struct InService {
     /// The version.
     pub version: Version,
+    /// SHA-256 of its model.
+    pub digest: String,
     /// Why it is bad, if it is.
     pub trouble: Option<String>,
     /// Whether another engine than the one asked for runs it.
@@ -43,6 +56,10 @@ pub struct Failure {
     pub again: Instant,
     /// Which move of the pointer led to it.
     pub promotion: u64,
+    /// SHA-256 of the model that was promoted then.
+    pub digest: String,
+    /// It failed while it answered requests: a further try would cost requests, too.
+    pub in_service: bool,
 }
 
 /// What to do.
@@ -61,13 +78,34 @@ pub struct Quarantine {
 }
 
 impl Quarantine {
-    /// Notes a failure; returns when to try again.
-    pub fn note(&mut self, version: &Version, reason: String, promotion: u64, now: Instant) -> Instant {
+    /// Notes a failed load; returns when to try again.
+    pub fn note(&mut self, version: &Version, reason: String, target: &Target, now: Instant) -> Instant {
+        self.insert(version, reason, target, now, false)
+    }
+
+    /// Notes a failure in service. While another version serves it is not tried again before the pointer moves: every check that
+    /// there is had found it good, and each further try would be at the expense of requests. With nothing else to serve it is tried
+    /// like any other.
+    pub fn note_in_service(&mut self, version: &Version, reason: String, target: &Target, now: Instant) -> Instant {
+        self.insert(version, reason, target, now, true)
+    }
+
+    fn insert(&mut self, version: &Version, reason: String, target: &Target, now: Instant, in_service: bool) -> Instant {
         let times = self.failures.get(version).map_or(0, |f| f.times) + 1;
         let pause = FIRST_PAUSE.saturating_mul(1 << (times - 1).min(16)).min(LONGEST_PAUSE);
         let again = now + pause;
-        self.failures.insert(version.clone(), Failure { reason, times, again, promotion });
+        self.failures.insert(
+            version.clone(),
+            Failure { reason, times, again, promotion: target.promotion, digest: target.digest.clone(), in_service },
+        );
         again
+    }
+
+    /// Its files have changed since it failed: it is tried again `at`.
+    pub fn files_changed(&mut self, version: &Version, at: Instant) {
+        if let Some(failure) = self.failures.get_mut(version) {
+            failure.again = at;
+        }
     }
 
     /// The version works.
@@ -77,7 +115,7 @@ impl Quarantine {
 
     /// Forgets versions that neither the pointer nor its predecessors name: the list stays as short as theirs.
     pub fn retain(&mut self, target: &Target) {
-        self.failures.retain(|version, _| *version == target.version || target.predecessors.contains(version));
+        self.failures.retain(|version, _| target.names(version));
     }
 
     /// What failed and why.
@@ -87,10 +125,16 @@ impl Quarantine {
 
     /// Whether `version` has to wait at `now`.
     fn waits(&self, version: &Version, target: &Target, now: Instant) -> Option<Instant> {
+        let failure = self.failure(version, target)?;
+        (now < failure.again).then_some(failure.again)
+    }
+
+    /// Why `version` is not trusted, unless the pointer has moved to it since: that is somebody who says «now it is good».
+    fn failure(&self, version: &Version, target: &Target) -> Option<&Failure> {
         let failure = self.failures.get(version)?;
-        // A new move of the pointer to this very version is somebody who says «now it is good».
-        let promoted_anew = *version == target.version && failure.promotion != target.promotion;
-        (!promoted_anew && now < failure.again).then_some(failure.again)
+        let same_move = (failure.promotion, &failure.digest) == (target.promotion, &target.digest);
+        let promoted_anew = *version == target.version && !same_move;
+        (!promoted_anew).then_some(failure)
     }
 }
 
@@ -106,11 +150,14 @@ pub fn decide(
     // A pointer that is gone or unreadable takes nothing out of service.
     let Some(target) = target else { return Action::Keep(None) };
     let good = service.filter(|s| s.trouble.is_none());
-    if let Some(good) = good.filter(|s| s.version == target.version) {
+    if let Some(good) = good.filter(|s| (&s.version, &s.digest) == (&target.version, &target.digest)) {
         if !good.fallback {
             return Action::Keep(None);
         }
         return if now >= engine_again { Action::Load(good.version.clone()) } else { Action::Keep(Some(engine_again)) };
+    }
+    if good.is_some() && quarantine.failure(&target.version, target).is_some_and(|failure| failure.in_service) {
+        return Action::Keep(None);
     }
     let wanted_again = quarantine.waits(&target.version, target, now);
     if wanted_again.is_none() {
@@ -138,12 +185,16 @@ mod tests {
         format!("2026112{n}_030000").parse().unwrap()
     }
 
+    fn digest(n: u32) -> String {
+        format!("sha of {n}")
+    }
+
     fn target(version: u32, promotion: u64, predecessors: &[u32]) -> Target {
-        Target { version: v(version), promotion, predecessors: predecessors.iter().map(|n| v(*n)).collect() }
+        Target { version: v(version), digest: digest(version), promotion, predecessors: predecessors.iter().map(|n| v(*n)).collect() }
     }
 
     fn serves(version: u32) -> InService {
-        InService { version: v(version), trouble: None, fallback: false }
+        InService { version: v(version), digest: digest(version), trouble: None, fallback: false }
     }
 
     fn after(now: Instant, seconds: u64) -> Instant {
@@ -166,7 +217,7 @@ mod tests {
         let mut now = Instant::now();
         let (mut quarantine, target) = (Quarantine::default(), target(2, 2, &[1]));
         for pause in [5, 10, 20, 40, 80, 160, 320, 600, 600] {
-            let again = quarantine.note(&v(2), "flipped byte".into(), 2, now);
+            let again = quarantine.note(&v(2), "flipped byte".into(), &target, now);
             assert_eq!(again, after(now, pause));
             assert_eq!(decide(Some(&target), Some(&serves(1)), &quarantine, now, now), Action::Keep(Some(again)));
             now = again;
@@ -175,26 +226,60 @@ mod tests {
     }
 
     #[test]
+    fn what_failed_in_service_is_not_tried_again_at_the_expense_of_requests() {
+        let now = Instant::now();
+        let (mut quarantine, wanted) = (Quarantine::default(), target(2, 2, &[1]));
+        let again = quarantine.note_in_service(&v(2), "4 of its first 9 runs failed".into(), &wanted, now);
+        let later = after(now, 100_000);
+        assert_eq!(decide(Some(&wanted), Some(&serves(1)), &quarantine, later, later), Action::Keep(None));
+        assert_eq!(decide(Some(&target(2, 3, &[1])), Some(&serves(1)), &quarantine, now, now), Action::Load(v(2)), "promoted again");
+        quarantine.note(&v(1), "missing".into(), &wanted, now);
+        assert_eq!(decide(Some(&wanted), None, &quarantine, again, again), Action::Load(v(2)), "nothing else serves");
+    }
+
+    #[test]
+    fn a_version_whose_files_have_changed_waits_no_longer() {
+        let now = Instant::now();
+        let (mut quarantine, target) = (Quarantine::default(), target(2, 2, &[1]));
+        for _ in 0..8 {
+            quarantine.note(&v(2), "half of it".into(), &target, now);
+        }
+        quarantine.files_changed(&v(2), after(now, 1));
+        assert_eq!(decide(Some(&target), Some(&serves(1)), &quarantine, now, now), Action::Keep(Some(after(now, 1))));
+        assert_eq!(decide(Some(&target), Some(&serves(1)), &quarantine, now, after(now, 1)), Action::Load(v(2)));
+    }
+
+    #[test]
     fn a_move_of_the_pointer_ends_the_wait() {
         let now = Instant::now();
         let mut quarantine = Quarantine::default();
-        quarantine.note(&v(2), "flipped byte".into(), 2, now);
+        quarantine.note(&v(2), "flipped byte".into(), &target(2, 2, &[1]), now);
         assert_eq!(decide(Some(&target(3, 3, &[2, 1])), Some(&serves(1)), &quarantine, now, now), Action::Load(v(3)));
         assert_eq!(decide(Some(&target(2, 3, &[1])), Some(&serves(1)), &quarantine, now, now), Action::Load(v(2)), "promoted again");
+    }
+
+    #[test]
+    fn another_model_under_the_same_name_is_another_version() {
+        let now = Instant::now();
+        let mut quarantine = Quarantine::default();
+        let other = Target { digest: "another".into(), ..target(1, 1, &[]) };
+        assert_eq!(decide(Some(&other), Some(&serves(1)), &quarantine, now, now), Action::Load(v(1)));
+        quarantine.note_in_service(&v(1), "3 runs in a row failed".into(), &target(1, 1, &[]), now);
+        assert_eq!(decide(Some(&other), Some(&serves(2)), &quarantine, now, now), Action::Load(v(1)));
     }
 
     #[test]
     fn with_nothing_good_in_service_the_newest_good_predecessor_is_tried() {
         let now = Instant::now();
         let mut quarantine = Quarantine::default();
-        quarantine.note(&v(3), "engine".into(), 3, now);
         let target = target(3, 3, &[2, 1]);
+        quarantine.note(&v(3), "engine".into(), &target, now);
         assert_eq!(decide(Some(&target), None, &quarantine, now, now), Action::Load(v(2)));
         let bad = InService { trouble: Some("3 runs failed".into()), ..serves(3) };
         assert_eq!(decide(Some(&target), Some(&bad), &quarantine, now, now), Action::Load(v(2)));
-        let second = quarantine.note(&v(2), "missing".into(), 3, after(now, 1));
+        let second = quarantine.note(&v(2), "missing".into(), &target, after(now, 1));
         assert_eq!(decide(Some(&target), None, &quarantine, now, after(now, 1)), Action::Load(v(1)));
-        quarantine.note(&v(1), "missing".into(), 3, after(now, 2));
+        quarantine.note(&v(1), "missing".into(), &target, after(now, 2));
         assert_eq!(decide(Some(&target), None, &quarantine, now, after(now, 2)), Action::Keep(Some(after(now, 5))));
         assert_eq!(second, after(now, 6));
     }
@@ -213,7 +298,7 @@ mod tests {
         let now = Instant::now();
         let mut quarantine = Quarantine::default();
         for n in 1..=4 {
-            quarantine.note(&v(n), "x".into(), 1, now);
+            quarantine.note(&v(n), "x".into(), &target(1, 1, &[]), now);
         }
         quarantine.retain(&target(4, 4, &[2]));
         let mut left: Vec<_> = quarantine.failures().map(|(version, _)| version.clone()).collect();

@@ -91,7 +91,8 @@ fn store() -> (tempfile::TempDir, Store) {
 }
 
 fn start(models: &Path, runtime: &Arc<Named>, more: &[&str]) -> Inferer {
-    let inferer = Inferer::start_with(models, more, runtime.clone());
+    // A child knows no engines under other names.
+    let inferer = Inferer::start_with(models, &[more, &["--candidate-process", "false"]].concat(), runtime.clone());
     wait_for("a model", || inferer.version());
     inferer
 }
@@ -197,7 +198,11 @@ fn without_its_library_another_engine_serves_unless_that_is_refused() {
         wait_for("the engine that was asked for", || (answered_by(&inferer)["device"] == "openvino").then_some(()));
         runtime.faults.missing.store(true, Ordering::SeqCst);
     }
-    let strict = Inferer::start_with(dir.path(), &[&flags[..], &["--device-strict", "true"]].concat(), runtime.clone());
+    let strict = Inferer::start_with(
+        dir.path(),
+        &[&flags[..], &["--device-strict", "true", "--candidate-process", "false"]].concat(),
+        runtime.clone(),
+    );
     wait_for("the refusal", || {
         let (status, ready) = strict.get(strict.admin, "/readyz");
         (status == 503 && ready["checks"]["model"]["detail"].as_str()?.contains("libopenvino_c.so was not found")).then_some(())

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use edgeloop_store::Store;
 use serde_json::Value;
 
-use crate::drain::Program;
+use crate::program::Program;
 use crate::support::*;
 
 fn put(dir: &Path, name: &str, bytes: &[u8]) {
@@ -139,12 +139,7 @@ fn many_images_neither_hold_up_requests_nor_fill_memory() {
     (1..number).for_each(|n| fs::hard_link(images.join("0.png"), images.join(format!("{n}.png"))).unwrap());
     publish(&Store::create(&models).unwrap(), 0.5);
     let [folder, kept_in] = [&images, &results].map(|path| path.to_str().unwrap());
-    let program = Program::start_with(
-        &models,
-        "0",
-        &["--images-dir", folder, "--results-dir", kept_in, "--results-files", "1000", "--device", "cpu"],
-    );
-    wait_for("readiness", || (program.status(program.admin, "/readyz") == Some(200)).then_some(()));
+    let program = Program::ready(&models, &["--images-dir", folder, "--results-dir", kept_in, "--results-files", "1000"]);
     let before = program.memory_mb();
     let (photo, client) = (jpeg(&quarter(64, 64, 0)), agent());
     let mut times = Vec::new();

@@ -9,7 +9,7 @@ use edgeloop_store::Store;
 use image::{ExtendedColorType, ImageEncoder, Rgb, RgbImage};
 use serde_json::json;
 
-use crate::drain::Program;
+use crate::program::Program;
 use crate::support::*;
 
 /// Largest picture: 4 Mpx are 12 MB decoded.
@@ -104,8 +104,7 @@ fn thousands_of_damaged_pictures_neither_crash_nor_stop_nor_swell_the_server() {
     let bodies: usize = std::env::var("MUTATED_BODIES").map_or(1000, |text| text.parse().expect("a number"));
     let dir = tempfile::tempdir().unwrap();
     publish(&Store::create(dir.path()).unwrap(), 0.5);
-    let program = Program::start_with(dir.path(), "0", &["--max-pixels", MAX_PIXELS, "--device", "cpu"]);
-    wait_for("readiness", || (program.status(program.admin, "/readyz") == Some(200)).then_some(()));
+    let program = Program::ready(dir.path(), &["--max-pixels", MAX_PIXELS]);
     let good = jpeg(&quarter(64, 64, 0));
     assert_eq!(post(&agent(), program.serving, "image/jpeg", &good).0, 200);
     let before = program.memory_mb();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use edgeloop_store::Store;
 
-use crate::drain::Program;
+use crate::program::Program;
 use crate::support::*;
 
 fn start(more: &[&str]) -> (tempfile::TempDir, Inferer) {
@@ -110,9 +110,7 @@ fn a_request_keeps_its_id_and_secrets_stay_out_of_the_log() {
     publish(&Store::create(dir.path().join("models")).unwrap(), 0.5);
     let tokens = dir.path().join("tokens");
     std::fs::write(&tokens, "cam infer very-secret-token-1\n").unwrap();
-    let program =
-        Program::start_with(&dir.path().join("models"), "0", &["--log-level", "trace", "--auth-tokens-file", tokens.to_str().unwrap()]);
-    wait_for("readiness", || (program.status(program.admin, "/readyz") == Some(200)).then_some(()));
+    let program = Program::ready(&dir.path().join("models"), &["--log-level", "trace", "--auth-tokens-file", tokens.to_str().unwrap()]);
     let ask = |token: &str, id: &str| {
         let request = agent()
             .post(format!("http://{}/infer?secret=in-the-query", program.serving))

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -126,6 +126,15 @@ impl Inferer {
     }
 
     pub fn start_with(models: &Path, more: &[&str], runtime: Arc<dyn Runtime>) -> Self {
+        Self::start_parts(models, more, runtime, env!("CARGO_BIN_EXE_edgeloop-inferer").into())
+    }
+
+    /// With another program to try candidates with.
+    pub fn start_program(models: &Path, more: &[&str], program: PathBuf) -> Self {
+        Self::start_parts(models, more, Arc::new(Native), program)
+    }
+
+    fn start_parts(models: &Path, more: &[&str], runtime: Arc<dyn Runtime>, program: PathBuf) -> Self {
         let fixed = [
             ("--model-dir", models.to_str().unwrap()),
             ("--serve-addr", "127.0.0.1:0"),
@@ -144,7 +153,7 @@ impl Inferer {
         let settings = Settings::try_parse_from(std::iter::once("edgeloop-inferer").chain(fixed).chain(more.iter().copied())).unwrap();
         let (shutdown, printed) = (Shutdown::new(), Printed::default());
         let (bound, addresses) = oneshot::channel();
-        let parts = Parts { runtime, out: Box::new(printed.clone()), bound: Some(bound) };
+        let parts = Parts { runtime, program, out: Box::new(printed.clone()), bound: Some(bound) };
         let stop = shutdown.clone();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();

@@ -146,6 +146,8 @@ pub fn inspect_with(bytes: &[u8], max_bytes: usize) -> Result<OnnxInfo, InspectE
     for field in fields(bytes) {
         match field? {
             (2, Value::Bytes(text)) => producer = String::from_utf8_lossy(&text[..text.len().min(256)]).into_owned(),
+            // A parser merges graphs that come in pieces; what is looked at here would be the last piece only.
+            (7, Value::Bytes(_)) if graph.is_some() => return Err(InspectError::TooMany("graphs")),
             (7, Value::Bytes(message)) => graph = Some(message),
             (8, Value::Bytes(message)) => {
                 let import = OperatorSetIdProto::decode(message)?;
@@ -166,6 +168,7 @@ pub fn inspect_with(bytes: &[u8], max_bytes: usize) -> Result<OnnxInfo, InspectE
     let graph = graph.ok_or(InspectError::Missing("graph"))?;
     let mut parts = 0;
     check_graph(graph, &mut parts, 0)?;
+    check_functions(bytes, &mut parts)?;
     let (inputs, outputs) = ports(graph)?;
     let mut info = OnnxInfo {
         names: Vec::new(),
@@ -203,24 +206,43 @@ fn check_graph(graph: &[u8], parts: &mut usize, depth: usize) -> Result<(), Insp
         let (number, value) = field?;
         let Some(message) = value.bytes() else { continue };
         match number {
-            1 => {
-                count(parts)?;
-                for field in fields(message) {
-                    if let (5, Value::Bytes(attribute)) = field? {
-                        check_attribute(attribute, parts, depth)?;
-                    }
-                }
-            }
+            1 => check_node(message, parts, depth)?,
             5 => check_tensor(message, parts)?,
-            // sparse_initializer: values (1) and indices (2) are tensors
-            15 => {
-                for field in fields(message) {
-                    if let (1 | 2, Value::Bytes(tensor)) = field? {
-                        check_tensor(tensor, parts)?;
-                    }
-                }
-            }
+            15 => check_sparse(message, parts)?,
             _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Functions of the model's own: nodes like those of a graph, inlined when it is loaded.
+fn check_functions(model: &[u8], parts: &mut usize) -> Result<(), InspectError> {
+    for field in fields(model) {
+        let (25, Value::Bytes(function)) = field? else { continue };
+        for field in fields(function) {
+            if let (7, Value::Bytes(node)) = field? {
+                check_node(node, parts, 0)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_node(node: &[u8], parts: &mut usize, depth: usize) -> Result<(), InspectError> {
+    count(parts)?;
+    for field in fields(node) {
+        if let (5, Value::Bytes(attribute)) = field? {
+            check_attribute(attribute, parts, depth)?;
+        }
+    }
+    Ok(())
+}
+
+/// A sparse tensor: values (1) and indices (2) are tensors.
+fn check_sparse(tensor: &[u8], parts: &mut usize) -> Result<(), InspectError> {
+    for field in fields(tensor) {
+        if let (1 | 2, Value::Bytes(tensor)) = field? {
+            check_tensor(tensor, parts)?;
         }
     }
     Ok(())
@@ -231,6 +253,7 @@ fn check_attribute(attribute: &[u8], parts: &mut usize, depth: usize) -> Result<
         match field? {
             (5 | 10, Value::Bytes(tensor)) => check_tensor(tensor, parts)?,
             (6 | 11, Value::Bytes(graph)) => check_graph(graph, parts, depth + 1)?,
+            (22 | 23, Value::Bytes(tensor)) => check_sparse(tensor, parts)?,
             _ => {}
         }
     }
@@ -240,9 +263,11 @@ fn check_attribute(attribute: &[u8], parts: &mut usize, depth: usize) -> Result<
 fn check_tensor(tensor: &[u8], parts: &mut usize) -> Result<(), InspectError> {
     count(parts)?;
     for field in fields(tensor) {
-        // external_data, or data_location = EXTERNAL
-        if matches!(field?, (13, _) | (14, Value::Varint(1))) {
-            return Err(InspectError::ExternalData);
+        // external_data, or data_location = EXTERNAL; parsers take the low 32 bits of an enum
+        match field? {
+            (13, _) => return Err(InspectError::ExternalData),
+            (14, Value::Varint(location)) if location as u32 == 1 => return Err(InspectError::ExternalData),
+            _ => {}
         }
     }
     Ok(())

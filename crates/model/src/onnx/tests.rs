@@ -56,16 +56,51 @@ fn names_and_weights_must_fit_the_network() {
     assert!(matches!(emit(&other, &weights, &meta(&["a"])), Err(EmitError::Weights(_))));
 }
 
+/// A field that holds bytes.
+fn field(number: u64, content: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    prost::encoding::encode_varint(number << 3 | 2, &mut out);
+    prost::encoding::encode_varint(content.len() as u64, &mut out);
+    out.extend(content);
+    out
+}
+
 #[test]
-fn a_tensor_in_another_file_is_refused() {
-    // field 14 (data_location) = 1 (EXTERNAL), appended to the tensor as raw fields
-    let mut tensor = TensorProto { name: "w".into(), ..Default::default() }.encode_to_vec();
-    tensor.extend([14 << 3, 1]);
-    let mut graph = vec![5 << 3 | 2, tensor.len() as u8];
-    graph.extend(&tensor);
-    let mut model = vec![7 << 3 | 2, graph.len() as u8];
-    model.extend(&graph);
-    assert!(matches!(inspect(&model), Err(InspectError::ExternalData)));
+fn a_tensor_in_another_file_is_refused_wherever_it_stands() {
+    let named = TensorProto { name: "w".into(), ..Default::default() }.encode_to_vec();
+    // field 14 (data_location) = 1 (EXTERNAL), once as it is written and once with bits that an enum does not have
+    let tensors = [[&named[..], &[14 << 3, 1]].concat(), [&named[..], &[14 << 3, 0x81, 0x80, 0x80, 0x80, 0x10]].concat(), {
+        let mut tensor = named.clone();
+        tensor.extend(field(13, b""));
+        tensor
+    }];
+    for tensor in &tensors {
+        let node = |attribute: Vec<u8>| field(1, &field(5, &attribute));
+        let graphs = [
+            field(5, tensor),
+            field(15, &field(1, tensor)),
+            node(field(5, tensor)),
+            node(field(10, tensor)),
+            node(field(22, &field(2, tensor))),
+            node(field(6, &node(field(5, tensor)))),
+            node(field(11, &field(5, tensor))),
+        ];
+        for graph in &graphs {
+            assert!(matches!(inspect(&field(7, graph)), Err(InspectError::ExternalData)), "{graph:?}");
+        }
+        let function = field(25, &field(7, &field(5, &field(5, tensor))));
+        let model = [field(7, b""), function].concat();
+        assert!(matches!(inspect(&model), Err(InspectError::ExternalData)));
+    }
+    // What is not EXTERNAL is fine, and then the operator set is what is missing.
+    let tensor = [&named[..], &[14 << 3, 0]].concat();
+    assert!(matches!(inspect(&field(7, &field(5, &tensor))), Err(InspectError::Missing("operator set"))));
+}
+
+#[test]
+fn a_graph_in_two_pieces_is_refused_because_parsers_would_merge_them() {
+    let twice = [tiny(), field(7, b"")].concat();
+    assert!(matches!(inspect(&twice), Err(InspectError::TooMany("graphs"))));
 }
 
 #[test]

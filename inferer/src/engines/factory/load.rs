@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use edgeloop_engine::{Device, Engine, EngineError};
+use edgeloop_engine::{Device, Engine};
 
 use super::{EngineFactory, MakeError, Model};
 use crate::engines::budget;
@@ -22,21 +22,25 @@ impl EngineFactory {
     /// Loads the planned number of instances and holds them against the check file.
     pub(super) fn load_checked(&self, kind: Kind, model: &Model<'_>, shape: Shape, urgent: bool) -> Result<Loaded, MakeError> {
         let before = budget::resident();
+        self.try_first(kind, model, shape)?;
         let started = Instant::now();
         let mut engines = self.load_raw(kind, model, shape, urgent)?;
         let load = started.elapsed();
-        verify(&mut engines, model, self.is_quiet(urgent)).map_err(MakeError::Check)?;
+        // A child has just reproduced them all with the same bytes and the same library: one image warms an instance.
+        let tried = self.is_tried(kind, model, shape);
+        let of = if tried { engines.len().max(model.check.len()) } else { engines.len() };
+        verify(&mut engines, model, of, self.is_quiet(urgent)).map_err(MakeError::Check)?;
         let check = started.elapsed() - load;
         let bytes = cost(before, &engines, model);
         Ok(Loaded { engines, bytes, load, check })
     }
 
-    pub(super) fn load_raw(&self, kind: Kind, model: &Model<'_>, shape: Shape, urgent: bool) -> Result<Vec<Box<dyn Engine>>, EngineError> {
-        self.failures.check(kind).map_err(|reason| EngineError::Model { device: kind.device, reason })?;
+    pub(super) fn load_raw(&self, kind: Kind, model: &Model<'_>, shape: Shape, urgent: bool) -> Result<Vec<Box<dyn Engine>>, MakeError> {
+        self.try_first(kind, model, shape)?;
         let options = self.options(kind, shape, self.plan.threads);
         let load = || self.runtime.load_many(model.onnx, &options, self.plan.instances);
         // OpenVINO makes threads while it compiles, whatever their number.
-        if self.is_quiet(urgent) && kind.device == Device::Cpu { quietly(load) } else { load() }
+        if self.is_quiet(urgent) && kind.device == Device::Cpu { Ok(quietly(load)?) } else { Ok(load()?) }
     }
 
     /// Whether loads and checks may have a low priority. A run of one thread is done by the thread that asks for it; of more than one
@@ -55,15 +59,14 @@ pub(super) fn cost(before: u64, engines: &[Box<dyn Engine>], model: &Model<'_>) 
     budget::resident().saturating_sub(before).max(least as u64)
 }
 
-/// Holds each instance against its share of the check file's images, side by side; the runs warm it as well.
-pub(super) fn verify(engines: &mut [Box<dyn Engine>], model: &Model<'_>, quiet: bool) -> Result<(), String> {
-    let count = engines.len();
+/// Holds each instance against every `of`th of the check file's images, side by side; the runs warm it as well.
+pub(super) fn verify(engines: &mut [Box<dyn Engine>], model: &Model<'_>, of: usize, quiet: bool) -> Result<(), String> {
     std::thread::scope(|scope| {
         let share = |(k, engine): (usize, &'_ mut Box<dyn Engine>)| {
             if quiet {
                 lower_priority();
             }
-            model.check.reproduce_share(&mut **engine, k, count)
+            model.check.reproduce_share(&mut **engine, k, of)
         };
         let runs: Vec<_> = engines.iter_mut().enumerate().map(|item| scope.spawn(move || share(item))).collect();
         let lost = |_| Err("the checking thread panicked".to_owned());

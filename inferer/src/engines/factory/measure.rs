@@ -73,7 +73,8 @@ impl EngineFactory {
         let first = engines.first_mut().ok_or("no engine came of it")?;
         let ms = time(&mut **first, model)?;
         choice.speeds.push(Speed { kind, ms });
-        verify(&mut engines, model, self.is_quiet(false))?;
+        let of = engines.len();
+        verify(&mut engines, model, of, self.is_quiet(false))?;
         let bytes = cost(before, &engines, model);
         Ok((ms, Loaded { engines, bytes, load, check: started.elapsed() - load }))
     }

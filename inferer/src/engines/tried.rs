@@ -1,0 +1,131 @@
+//! Nothing loads a model in this process before a child has: whatever engine, whatever shape, now or later.
+//!
+//! A child is started when a version is about to be read and takes the first trial; every other trial starts its own. What has
+//! been tried is remembered by the model's bytes, so that another engine of the same kind costs no further trial, and neither does
+//! going back to a version in an outage.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use edgeloop_engine::{Device, EngineError};
+use edgeloop_service::limits;
+
+use super::factory::{EngineFactory, MakeError, Model};
+use super::kind::Kind;
+use super::shapes::Shape;
+use crate::trial::{Bad, Candidate, Trial, Trials};
+
+/// As many trials are remembered: those of the versions that a roll-back may come to.
+const MOST_REMEMBERED: usize = 32;
+/// Kinds and shapes that one load tries at most.
+const MOST_A_LOAD: u32 = 3;
+
+/// What children have tried.
+#[derive(Debug, Default)]
+pub(crate) struct Tried {
+    pub(super) trials: Option<Trials>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// A child that waits.
+    early: Option<Trial>,
+    /// What the last trial was about: most likely the next one is, too.
+    last: Device,
+    /// What came through, newest last.
+    good: Vec<(String, Kind, Shape)>,
+    /// Time that the trials of the load under way took.
+    spent: Duration,
+}
+
+impl Tried {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl EngineFactory {
+    /// The same with children that try what is loaded; `None` for without.
+    #[must_use]
+    pub fn with_trials(mut self, trials: Option<Trials>) -> Self {
+        self.tried.trials = trials;
+        self.tried.lock().last = self.settings().device;
+        self
+    }
+
+    /// How long the trials of one load can take.
+    #[must_use]
+    pub fn longest_trials(&self) -> Duration {
+        self.tried.trials.as_ref().map_or(Duration::ZERO, |trials| trials.timeout * MOST_A_LOAD)
+    }
+
+    /// A version is about to be read: a child is started that will try it.
+    pub fn expect_trial(&self) {
+        let Some(trials) = &self.tried.trials else { return };
+        // One that cannot be started is told when it is needed.
+        let device = self.tried.lock().last;
+        let early = trials.start(device).ok();
+        self.tried.lock().early = early;
+    }
+
+    /// A load begins. In an outage what has been tried is trusted: every millisecond is an unanswered request.
+    pub(super) fn begin_trials(&self, model: &Model<'_>, urgent: bool) {
+        let mut state = self.tried.lock();
+        state.spent = Duration::ZERO;
+        if !urgent {
+            state.good.retain(|(digest, ..)| digest != model.digest);
+        }
+    }
+
+    /// The load is over; the time that its trials took.
+    pub(super) fn end_trials(&self) -> Duration {
+        let mut state = self.tried.lock();
+        // A child that was not needed is ended outside of the lock.
+        let (early, spent) = (state.early.take(), state.spent);
+        drop(state);
+        drop(early);
+        spent
+    }
+
+    /// Whether a child has loaded and run these bytes with this kind of engine in this shape.
+    pub(super) fn is_tried(&self, kind: Kind, model: &Model<'_>, shape: Shape) -> bool {
+        self.tried.lock().good.iter().any(|(digest, k, s)| (digest.as_str(), *k, *s) == (model.digest, kind, shape))
+    }
+
+    /// Has a child load and run a model, unless one has.
+    pub(super) fn try_first(&self, kind: Kind, model: &Model<'_>, shape: Shape) -> Result<(), MakeError> {
+        // What cannot be had at all says so better here.
+        self.check_failures(kind)?;
+        let Some(trials) = &self.tried.trials else { return Ok(()) };
+        if self.is_tried(kind, model, shape) {
+            return Ok(());
+        }
+        self.runtime().library_version(kind.device)?;
+        let started = Instant::now();
+        let early = {
+            let mut state = self.tried.lock();
+            state.last = kind.device;
+            state.early.take()
+        };
+        let trial = match early {
+            Some(trial) => trial,
+            None => trials.start(kind.device)?,
+        };
+        // All cores, whatever the plan: it has the lowest claim on them, and there is only one.
+        let candidate = Candidate { kind, threads: limits::available_cpus(), shape, onnx: model.onnx, check: model.check };
+        let verdict = trial.run(&candidate)?;
+        let mut state = self.tried.lock();
+        state.spent += started.elapsed();
+        match verdict {
+            Ok(()) => {
+                state.good.push((model.digest.to_owned(), kind, shape));
+                let excess = state.good.len().saturating_sub(MOST_REMEMBERED);
+                state.good.drain(..excess);
+                Ok(())
+            }
+            Err(Bad::Check(reason)) => Err(MakeError::Check(reason)),
+            Err(Bad::Engine(reason)) => Err(EngineError::Model { device: kind.device, reason }.into()),
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! A candidate is tried in a process of its own before the serving process loads it.
+//!
+//! ```text
+//! start (exec, at once) ─► … the store is read and hashed meanwhile … ─► bytes over a socket ─► load, warm, check ─► verdict
+//! ```
+//!
+//! ONNX Runtime and OpenVINO parse models in C++ inside the process that loads them: a file that makes them crash, hang or eat
+//! all memory would take the serving process along. Here it takes a child, and the reason is known. What the child is given
+//! are the very bytes that were hashed and that are loaded afterwards; it has no file, no socket and no variable of ours but
+//! the places of the engines' libraries.
+
+pub mod child;
+mod frame;
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use edgeloop_engine::Device;
+use edgeloop_engine::library::{self, ONNX_RUNTIME, OPENVINO};
+use edgeloop_service::limits;
+use edgeloop_service::shutdown::Shutdown;
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::process::{Pid, WaitOptions, waitpid};
+
+use crate::engines::budget;
+use crate::engines::check::CheckSet;
+use crate::engines::kind::Kind;
+use crate::engines::shapes::Shape;
+use frame::{Header, Verdict};
+
+/// The variables that a child gets as they are, beside the places of the engines' libraries.
+const VARIABLES: [&str; 2] = ["LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES"];
+/// How often a waiting parent looks whether it is to stop.
+const SLICE: Duration = Duration::from_millis(200);
+/// What is written to the socket at a time.
+const CHUNK: usize = 1 << 20;
+/// Longest verdict: a reason is a few lines.
+const LONGEST_VERDICT: usize = 64 << 10;
+/// As much of what a child printed is told when it crashed.
+const LONGEST_LAST_WORDS: u64 = 400;
+
+/// How candidates are tried.
+#[derive(Debug, Clone)]
+pub struct Trials {
+    /// The program to start: this one.
+    pub program: PathBuf,
+    /// How long a trial may take.
+    pub timeout: Duration,
+    /// Bytes of memory that it may take; `None` reckons them from the model.
+    pub memory: Option<u64>,
+    /// Ends a trial that is under way.
+    pub shutdown: Shutdown,
+}
+
+/// Why a trial has no verdict.
+#[derive(Debug, thiserror::Error)]
+pub enum TrialError {
+    /// The child could not be started.
+    #[error("it cannot be tried, because no process can be started: {0}; allow one more, or set CANDIDATE_PROCESS=false")]
+    Start(#[source] io::Error),
+    /// It ended without a verdict.
+    #[error("the process that tried it {how}{}", last_words(.said))]
+    Crashed {
+        /// Exit code or signal.
+        how: String,
+        /// The end of what it printed.
+        said: String,
+    },
+    /// It took too long and was killed.
+    #[error("the process that tried it had no result after {} s and was killed; CANDIDATE_TIMEOUT allows more", .0.as_secs_f64())]
+    Hung(Duration),
+    /// We are stopping.
+    #[error("the trial was broken off: the process is stopping")]
+    Stopping,
+}
+
+fn last_words(said: &str) -> String {
+    if said.is_empty() { String::new() } else { format!("; its last words: {said}") }
+}
+
+/// What a child said against a candidate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bad {
+    /// The engine refuses it.
+    Engine(String),
+    /// Its answers are not those that it was published with.
+    Check(String),
+}
+
+/// What is to be tried.
+#[derive(Debug, Clone, Copy)]
+pub struct Candidate<'a> {
+    /// With which engine.
+    pub kind: Kind,
+    /// With how many threads.
+    pub threads: usize,
+    /// In which input shape.
+    pub shape: Shape,
+    /// The ONNX file, as it was hashed.
+    pub onnx: &'a [u8],
+    /// What it must reproduce.
+    pub check: &'a CheckSet,
+}
+
+/// A child that waits for its candidate. Dropping it kills it.
+#[derive(Debug)]
+pub struct Trial {
+    /// There until it is dropped.
+    child: Option<Child>,
+    socket: UnixStream,
+    printed: File,
+    until: Instant,
+    timeout: Duration,
+    memory: Option<u64>,
+    shutdown: Shutdown,
+}
+
+impl Trials {
+    /// Starts a child that makes ready for `device`. Early, because it takes a while until it can do anything.
+    ///
+    /// # Errors
+    /// [`TrialError::Start`].
+    pub fn start(&self, device: Device) -> Result<Trial, TrialError> {
+        let start = || -> io::Result<Trial> {
+            let (socket, theirs) = UnixStream::pair()?;
+            let printed = File::from(memfd_create("candidate", MemfdFlags::CLOEXEC)?);
+            let child = Command::new(&self.program)
+                .arg0("edgeloop-inferer")
+                .arg(child::NAME)
+                .arg(std::process::id().to_string())
+                .arg(device.to_string())
+                .env_clear()
+                .envs(VARIABLES.iter().filter_map(|name| Some((*name, std::env::var_os(name)?))))
+                .envs(libraries())
+                .current_dir("/")
+                .stdin(Stdio::from(OwnedFd::from(theirs)))
+                .stdout(printed.try_clone()?)
+                .stderr(printed.try_clone()?)
+                .spawn()?;
+            let Self { program: _, timeout, memory, shutdown } = self.clone();
+            Ok(Trial { child: Some(child), socket, printed, until: Instant::now() + timeout, timeout, memory, shutdown })
+        };
+        start().map_err(TrialError::Start)
+    }
+}
+
+/// The engines' libraries as this process finds them: a child may have no executable to look beside.
+fn libraries() -> impl Iterator<Item = (&'static str, PathBuf)> {
+    [ONNX_RUNTIME, OPENVINO].into_iter().filter_map(|library| Some((library.variable, library::find(library).ok()?)))
+}
+
+/// What a trial may take beside the libraries: the file parsed, optimised and packed (3 to 5 times its size were seen), 1 KB for
+/// each input pixel in activations (an n model takes 100 bytes, an x model 500), stacks and arenas of its threads, and a margin.
+/// Where a cgroup sets a limit, never more than is left of that: then the candidate fails here, and not the server later.
+fn memory_for(candidate: &Candidate<'_>, limit: Option<u64>, own: u64) -> u64 {
+    let (_, [images, outputs]) = candidate.check.parts();
+    let wanted = (512_u64 << 20)
+        .saturating_add(8 * candidate.onnx.len() as u64)
+        .saturating_add(12 * (images.len() + outputs.len()) as u64)
+        .saturating_add(candidate.shape.pixels().saturating_mul(1024))
+        .saturating_add((candidate.threads as u64) * (16 << 20));
+    limit.map_or(wanted, |limit| wanted.min(limit.saturating_sub(own)).max(64 << 20))
+}
+
+impl Trial {
+    /// Hands the candidate over and waits for the verdict.
+    ///
+    /// # Errors
+    /// [`TrialError`] without a verdict; `Ok(Err(bad))` is the child's «no».
+    pub fn run(mut self, candidate: &Candidate<'_>) -> Result<Result<(), Bad>, TrialError> {
+        // It may have waited for a slow store.
+        self.until = Instant::now() + self.timeout;
+        let memory = self.memory.unwrap_or_else(|| memory_for(candidate, limits::memory_limit(), budget::resident()));
+        // A busy candidate may take the time limit on every core; more than twice of that is a clock that went wrong.
+        let seconds = (2.0 * self.timeout.as_secs_f64() * candidate.threads as f64).ceil() as u64;
+        let header = Header::new(candidate, memory, seconds);
+        let answer = frame::send(&header, candidate, |bytes| self.write(bytes)).and_then(|()| self.answer());
+        match answer {
+            Ok(Some(Verdict::Good)) => Ok(Ok(())),
+            Ok(Some(Verdict::Engine(reason))) => Ok(Err(Bad::Engine(reason))),
+            Ok(Some(Verdict::Check(reason))) => Ok(Err(Bad::Check(reason))),
+            Ok(None) => Err(self.crashed()),
+            Err(error) if error.kind() == ErrorKind::TimedOut => Err(TrialError::Hung(self.timeout)),
+            Err(error) if error.kind() == ErrorKind::Interrupted => Err(TrialError::Stopping),
+            // A broken pipe: it went while it was written to.
+            Err(_) => Err(self.crashed()),
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        for chunk in bytes.chunks(CHUNK) {
+            let mut rest = chunk;
+            while !rest.is_empty() {
+                self.socket.set_write_timeout(Some(self.slice()?))?;
+                match self.socket.write(rest) {
+                    Ok(0) => return Err(ErrorKind::BrokenPipe.into()),
+                    Ok(written) => rest = &rest[written..],
+                    Err(error) if passes(&error) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The verdict, or `None` when the child went without one.
+    fn answer(&mut self) -> io::Result<Option<Verdict>> {
+        let mut text = Vec::new();
+        let mut buffer = [0; 4096];
+        loop {
+            self.socket.set_read_timeout(Some(self.slice()?))?;
+            match self.socket.read(&mut buffer) {
+                Ok(0) => return Ok(None),
+                Ok(read) => text.extend_from_slice(&buffer[..read]),
+                Err(error) if passes(&error) => continue,
+                Err(error) => return Err(error),
+            }
+            if text.ends_with(b"\n") {
+                return Ok(serde_json::from_slice(&text).ok());
+            }
+            if text.len() > LONGEST_VERDICT {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// How long the next call may block: never past the deadline, and never so long that a stop is not seen.
+    fn slice(&self) -> io::Result<Duration> {
+        if self.shutdown.is_cancelled() {
+            return Err(ErrorKind::Interrupted.into());
+        }
+        match self.until.saturating_duration_since(Instant::now()) {
+            Duration::ZERO => Err(ErrorKind::TimedOut.into()),
+            left => Ok(left.min(SLICE)),
+        }
+    }
+
+    fn crashed(&mut self) -> TrialError {
+        // It may still be on its way out, or have closed its end and go on for ever.
+        let until = Instant::now() + Duration::from_secs(1);
+        let status = loop {
+            match self.child.as_mut().map(Child::try_wait) {
+                Some(Ok(Some(status))) => break Some(status),
+                Some(Ok(None)) if Instant::now() < until => std::thread::sleep(Duration::from_millis(2)),
+                _ => break None,
+            }
+        };
+        TrialError::Crashed { how: describe(status), said: self.last_words() }
+    }
+
+    fn last_words(&mut self) -> String {
+        let mut text = Vec::new();
+        let end = self.printed.seek(SeekFrom::End(0)).unwrap_or(0);
+        let _ = self.printed.seek(SeekFrom::Start(end.saturating_sub(LONGEST_LAST_WORDS)));
+        let _ = (&self.printed).take(LONGEST_LAST_WORDS).read_to_end(&mut text);
+        String::from_utf8_lossy(&text).split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        // Its verdict is all that it was for: its engine need not be taken down in order. The kernel takes tens of milliseconds to take
+        // its memory back; nobody waits for that but a thread of its own.
+        let Some(mut child) = self.child.take() else { return };
+        let _ = child.kill();
+        let id = child.id();
+        if std::thread::Builder::new().name("reaper".into()).spawn(move || child.wait()).is_err() {
+            let _ = waitpid(Pid::from_raw(id as i32), WaitOptions::empty());
+        }
+    }
+}
+
+/// Errors of a socket with a time-out that only mean «not yet».
+fn passes(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
+}
+
+fn describe(status: Option<ExitStatus>) -> String {
+    match status.map(|status| (status.code(), status.signal())) {
+        None => "closed its end and did not stop".into(),
+        Some((_, Some(9))) => "was killed (signal 9), most likely because memory ran out".into(),
+        Some((_, Some(24))) => "used up its CPU time (signal 24)".into(),
+        Some((_, Some(signal))) => format!("crashed (signal {signal})"),
+        Some((code, None)) => format!("ended without a verdict (exit code {})", code.unwrap_or(-1)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

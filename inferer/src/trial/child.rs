@@ -1,0 +1,115 @@
+//! The child's side: bounds on itself first, then the candidate.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+
+use edgeloop_engine::{Device, EngineError, LoadOptions, library_version};
+use rustix::process::{Resource, Rlimit, Signal, getppid, nice, set_parent_process_death_signal, setrlimit};
+
+use super::frame::{Header, Verdict};
+use crate::engines::check::CheckSet;
+use crate::engines::kind::Kind;
+
+/// The first argument that makes the program a child. It is no option: nobody types it.
+pub const NAME: &str = "try-candidate";
+
+/// How much less the child counts than serving when cores are short. 10 is a tenth of the share: enough to come through on a
+/// saturated box, too little to be felt there.
+const NICENESS: i32 = 10;
+/// Open files that loading a library and a model needs, with a margin.
+const FILES: u64 = 256;
+/// What may be printed before it crashes.
+const PRINTED: u64 = 1 << 20;
+
+/// Runs as a child if the arguments say so.
+pub fn requested(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
+    if arguments.next()? != NAME {
+        return None;
+    }
+    let parent = arguments.next().and_then(|id| id.to_str()?.parse().ok());
+    let device = arguments.next().and_then(|device| device.to_str()?.parse().ok());
+    let (Some(parent), Some(device)) = (parent, device) else {
+        eprintln!("{NAME} is for edgeloop-inferer itself: it tries a model before it is served");
+        return Some(ExitCode::from(2));
+    };
+    Some(match cut_off(parent).and_then(|()| answer(device)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    })
+}
+
+/// Nothing of the parent is left to it, and it ends with the parent.
+fn cut_off(parent: i32) -> io::Result<()> {
+    // What the parent itself was given by its own parents (a lock, a log's pipe) is not marked to be closed on exec.
+    // SAFETY: this is the first thing that the process does; nothing of it owns a descriptor above standard error.
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0_u32) };
+    if closed != 0 && io::Error::last_os_error().raw_os_error() != Some(libc::ENOSYS) {
+        return Err(io::Error::last_os_error());
+    }
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    // The parent may have gone before that was said.
+    if getppid().is_none_or(|id| id.as_raw_nonzero().get() != parent) {
+        return Err(io::Error::other("the process that asked has gone"));
+    }
+    rustix::thread::set_name(c"candidate")?;
+    nice(NICENESS)?;
+    rustix::thread::set_no_new_privs(true)?;
+    // Raising it needs no privilege: when memory runs out, this process goes and not the server.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+    Ok(())
+}
+
+/// What it may take.
+fn bound(memory: u64, seconds: u64) -> io::Result<()> {
+    let limits = [
+        // Private memory that can be written to: heap, stacks, anonymous maps. Libraries and reserved addresses do not count, so that
+        // the figure is about memory and not about layout.
+        (Resource::Data, memory),
+        (Resource::Cpu, seconds),
+        (Resource::Core, 0),
+        (Resource::Nofile, FILES),
+        (Resource::Fsize, PRINTED),
+    ];
+    for (resource, most) in limits {
+        setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?;
+    }
+    Ok(())
+}
+
+fn answer(device: Device) -> io::Result<()> {
+    let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    // The library is found and linked while the parent reads the store: most of a start's time. Which one it will be is a guess; one
+    // that cannot be had says so when it is asked for.
+    let _ = library_version(device);
+    let header = Header::read(&mut socket)?;
+    bound(header.memory, header.seconds)?;
+    let (onnx, check) = header.read_files(&mut socket)?;
+    let verdict = match judge(&header, &onnx, &check) {
+        Ok(()) => Verdict::Good,
+        Err(verdict) => verdict,
+    };
+    let mut line = serde_json::to_vec(&verdict)?;
+    line.push(b'\n');
+    socket.write_all(&line)?;
+    // The parent has all it wanted and kills this process. Taking the engine down in order would only cost time.
+    std::thread::park();
+    Ok(())
+}
+
+fn judge(header: &Header, onnx: &[u8], check: &CheckSet) -> Result<(), Verdict> {
+    let (Kind { device, precision }, shape) = (header.kind, header.shape());
+    let options = LoadOptions { device, precision, threads: header.threads, height: shape.height as usize, width: shape.width as usize };
+    let mut engine = edgeloop_engine::load(onnx, &options).map_err(|error| match error {
+        EngineError::Model { reason, .. } => Verdict::Engine(reason),
+        error => Verdict::Engine(error.to_string()),
+    })?;
+    let square = shape.height == shape.width;
+    let checked = if square { check.reproduce(&mut *engine) } else { check.look_alike(&mut *engine, shape, None) };
+    checked.map_err(Verdict::Check)
+}

@@ -1,0 +1,106 @@
+//! What goes over the socket: a line of JSON, the model and the check set to the child, a line of JSON back.
+
+use std::io::{self, Read};
+
+use serde::{Deserialize, Serialize};
+
+use super::Candidate;
+use crate::engines::check::{CheckSet, Sizes};
+use crate::engines::kind::Kind;
+use crate::engines::shapes::Shape;
+
+/// A header longer than this is none.
+const LONGEST_HEADER: u64 = 4096;
+/// Values that are turned into bytes at a time.
+const VALUES: usize = 64 << 10;
+
+/// What is to be tried, what the child may take, and how many bytes follow.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Header {
+    pub kind: Kind,
+    pub threads: usize,
+    height: u32,
+    width: u32,
+    /// Bytes of memory.
+    pub memory: u64,
+    /// Seconds of CPU time.
+    pub seconds: u64,
+    onnx: usize,
+    check: Sizes,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Verdict {
+    /// It loads, runs, and reproduces its check file.
+    Good,
+    /// The engine refuses it.
+    Engine(String),
+    /// Its answers are others.
+    Check(String),
+}
+
+impl Header {
+    pub fn new(candidate: &Candidate<'_>, memory: u64, seconds: u64) -> Self {
+        let Candidate { kind, threads, shape, onnx, check } = candidate;
+        let (check, _) = check.parts();
+        Self { kind: *kind, threads: *threads, height: shape.height, width: shape.width, memory, seconds, onnx: onnx.len(), check }
+    }
+
+    pub fn shape(&self) -> Shape {
+        Shape { height: self.height, width: self.width }
+    }
+
+    /// Reads one.
+    pub fn read(from: &mut impl Read) -> io::Result<Self> {
+        let mut length = [0; 8];
+        from.read_exact(&mut length)?;
+        let length = u64::from_le_bytes(length);
+        if length > LONGEST_HEADER {
+            return Err(io::Error::other(format!("a header of {length} bytes")));
+        }
+        Ok(serde_json::from_slice(&part(from, length as usize)?)?)
+    }
+
+    /// Reads what follows it.
+    pub fn read_files(&self, from: &mut impl Read) -> io::Result<(Vec<u8>, CheckSet)> {
+        let onnx = part(from, self.onnx)?;
+        let odd = || io::Error::other("sizes that no check set has");
+        let [images, outputs] = self.check.values().ok_or_else(odd)?;
+        let (images, outputs) = (values(from, images)?, values(from, outputs)?);
+        Ok((onnx, CheckSet::from_parts(self.check, images, outputs).ok_or_else(odd)?))
+    }
+}
+
+/// Everything that is sent, piece by piece.
+pub(super) fn send(header: &Header, candidate: &Candidate<'_>, mut write: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    let json = serde_json::to_vec(header)?;
+    write(&(json.len() as u64).to_le_bytes())?;
+    write(&json)?;
+    write(candidate.onnx)?;
+    let mut bytes = Vec::with_capacity(4 * VALUES);
+    for chunk in candidate.check.parts().1.into_iter().flat_map(|values| values.chunks(VALUES)) {
+        bytes.clear();
+        bytes.extend(chunk.iter().flat_map(|value| value.to_le_bytes()));
+        write(&bytes)?;
+    }
+    Ok(())
+}
+
+fn part(from: &mut impl Read, length: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
+    from.take(length as u64).read_to_end(&mut bytes)?;
+    if bytes.len() == length { Ok(bytes) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+fn values(from: &mut impl Read, count: usize) -> io::Result<Vec<f32>> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(count).map_err(|_| io::ErrorKind::OutOfMemory)?;
+    while values.len() < count {
+        let bytes = part(from, 4 * VALUES.min(count - values.len()))?;
+        values.extend(bytes.as_chunks().0.iter().map(|value| f32::from_le_bytes(*value)));
+    }
+    Ok(values)
+}
