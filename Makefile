@@ -88,7 +88,7 @@ bench-beside: build ## one training beside a saturated inferer; target/bench/bes
 .PHONY: bench-serve
 bench-serve: build ## serving beside Flask, LitServe and FastAPI: images/s and latencies; target/bench/serve.json (20 minutes)
 	$(TARGET)/draw-counter target/bench/few --images 60
-	for size in 320 640; do IMAGES_DIR=target/bench/few MODEL_DIR=target/bench/serve-models/$$size EPOCHS=1 IMGSZ=$$size GATE_MIN_MAP50=0 $(TARGET)/edgeloop-trainer >/dev/null; done
+	for size in 320 640; do IMAGES_DIR=target/bench/few MODEL_DIR=target/bench/serve-models/$$size EPOCHS=20 IMGSZ=$$size GATE_MIN_MAP50=0 $(TARGET)/edgeloop-trainer >/dev/null; done
 	$$(scripts/yardstick) bench/serve/serve.py $(TARGET) target/bench/serve-models target/bench/few target/bench/serve.json
 
 .PHONY: forgetting

@@ -131,10 +131,31 @@ def load(side, clients, images, seconds, rate=None):
     return json.loads(subprocess.run([str(c) for c in command], capture_output=True, text=True, check=True).stdout)
 
 
+def warm(side, images):
+    """Until nothing changes any more: engines of other kinds and shapes are made while the first one serves."""
+    before, deadline = None, time.monotonic() + 60
+    while True:
+        load(side, 4, images, 3)
+        now = engine() if side == "ours_auto" else None
+        if now == before:
+            return now
+        if time.monotonic() > deadline:
+            sys.exit(f"{side} still changes its engines: {now}")
+        before = now
+
+
+def engine():
+    """Which engines of ours serve now."""
+    connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=30)
+    connection.request("GET", "/v1/model")
+    found = json.loads(connection.getresponse().read())["engine"]
+    return {key: found[key] for key in ("device", "precision", "instances", "threads", "solo", "shapes")}
+
+
 def measure(side, size, images):
     rows = []
     with serving(side, size, Path(images[0]).read_bytes()):
-        load(side, 4, images, 6 if side == "ours_auto" else 2)  # warm; engines of other kinds and shapes are made meanwhile
+        warm(side, images)
         for clients in a.clients:
             closed = load(side, clients, images, a.seconds)
             opened = load(side, clients, images, a.seconds, max(closed["images_per_s"] * 0.8, 1))

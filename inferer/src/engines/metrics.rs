@@ -41,10 +41,7 @@ impl EngineMetrics {
             run: keep(
                 registry,
                 GaugeVec::new(
-                    Opts::new(
-                        "edgeloop_engine_measured_seconds",
-                        "Fastest run of each kind of engine that DEVICE or PRECISION auto measured.",
-                    ),
+                    Opts::new("edgeloop_engine_measured_seconds", "A run of each kind of engine that DEVICE or PRECISION auto measured."),
                     kind,
                 ),
             )?,

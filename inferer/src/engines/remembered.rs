@@ -42,7 +42,7 @@ pub struct Speed {
     /// Device and precision.
     #[serde(flatten)]
     pub kind: Kind,
-    /// Milliseconds of the fastest of several runs.
+    /// Milliseconds of a run that nobody disturbs, as well as that can be told.
     pub ms: f64,
 }
 

@@ -1,54 +1,70 @@
-//! Which kind is the fastest here: each candidate loaded, checked and timed while the safe one serves.
+//! Which kind is the fastest here: each candidate loaded, timed beside the kind that serves, and checked, while that one serves.
 
 use std::time::Instant;
 
-use edgeloop_engine::{Engine, Job, Precision};
+use edgeloop_engine::{Engine, Precision};
 
 use super::load::{Loaded, cost, verify};
 use super::{EngineFactory, FASTEST, Model};
-use crate::engines::budget;
+use crate::engines::budget::{self, Share};
 use crate::engines::kind::Kind;
 use crate::engines::remembered::Speed;
 use crate::engines::shapes::Shape;
 use crate::engines::{Choice, Resident};
 
-/// Runs of each candidate; the fastest counts, as it was disturbed least by those who are served meanwhile.
+/// Runs of each candidate, each between two of the reference.
 const RUNS: usize = 7;
 /// Another kind must be this much faster to be worth the change.
 const WORTH: f64 = 0.95;
+
+/// An engine of the kind that serves, which candidates are timed beside. Whoever is served meanwhile, and other processes, take what
+/// share of the cores they like: on a busy machine the same run takes three times as long as on a quiet one. Turn by turn on one
+/// thread both suffer alike, and what is compared is their ratio.
+struct Reference {
+    engine: Box<dyn Engine>,
+    /// Milliseconds of its fastest run so far: the others are told in the same measure.
+    ms: f64,
+    _share: Share,
+}
 
 impl EngineFactory {
     /// Measures the candidates that do not serve, remembers the result, and returns the best of them if it is better than what
     /// serves, and why the choice is what it is.
     pub(in crate::engines) fn measure(&self, serving: &Resident, model: &Model<'_>) -> (Option<Resident>, Choice) {
-        let mut choice = Choice::default();
-        let mut best: Option<(Kind, f64, Loaded)> = None;
-        let base = self.time_serving(serving, model);
-        choice.speeds.extend(base.map(|ms| Speed { kind: serving.kind, ms }));
         let kinds = self.kinds();
+        let mut choice = Choice { reason: FASTEST.into(), ..Choice::default() };
+        let mut reference = match self.reference(serving, model) {
+            Ok(reference) => reference,
+            Err(reason) => {
+                choice.reason = "the others could not be measured".into();
+                choice.refused.extend(kinds.iter().filter(|k| **k != serving.kind).map(|k| (*k, reason.clone())));
+                return (None, choice);
+            }
+        };
+        // Times are relative to the reference until all have been measured.
+        let mut relative = vec![(serving.kind, 1.0)];
+        let mut best: Option<(Kind, f64, Loaded)> = None;
         for kind in kinds.iter().copied().filter(|k| *k != serving.kind) {
             // The same library with longer floats is not faster than with shorter ones that were right and faster.
-            let beaten = |best: &(Kind, f64, Loaded)| {
-                let faster = base.is_none_or(|base| best.1 < base * WORTH);
-                faster && best.0.device == kind.device && kind.precision == Precision::Fp32
-            };
+            let beaten = |best: &(Kind, f64, Loaded)| best.1 < WORTH && best.0.device == kind.device && kind.precision == Precision::Fp32;
             if best.as_ref().is_some_and(beaten) {
                 continue;
             }
-            match self.try_kind(kind, serving, model, &mut choice) {
-                Ok((ms, loaded)) if best.as_ref().is_none_or(|(_, fastest, _)| ms < *fastest) => best = Some((kind, ms, loaded)),
+            match self.try_kind(kind, serving, model, &mut reference, &mut relative) {
+                Ok((share, loaded)) if best.as_ref().is_none_or(|(_, fastest, _)| share < *fastest) => best = Some((kind, share, loaded)),
                 Ok(_) => {}
                 Err(reason) => choice.refused.push((kind, reason)),
             }
         }
+        choice.speeds = relative.into_iter().map(|(kind, share)| Speed { kind, ms: share * reference.ms }).collect();
+        drop(reference);
         // One that is left alone for a while has no place in the order; without it the order is not worth remembering.
-        if kinds.iter().all(|kind| self.failures.check(*kind).is_ok()) && !choice.speeds.is_empty() {
+        if kinds.iter().all(|kind| self.failures.check(*kind).is_ok()) {
             self.remembered.put(self.key(model), choice.speeds.clone());
         }
         choice.speeds.sort_by(|a, b| a.ms.total_cmp(&b.ms));
         self.metrics.measured(&choice.speeds);
-        let better = best.filter(|(_, ms, _)| base.is_none_or(|base| *ms < base * WORTH));
-        let found = better.and_then(|(kind, _, Loaded { engines, bytes, .. })| {
+        let found = best.filter(|(_, share, _)| *share < WORTH).and_then(|(kind, _, Loaded { engines, bytes, .. })| {
             match self.start_loaded(kind, Shape::square(model.side), engines, self.budget.take(bytes), bytes, None) {
                 Ok(resident) => Some(resident),
                 Err(error) => {
@@ -57,13 +73,29 @@ impl EngineFactory {
                 }
             }
         });
-        choice.reason = FASTEST.into();
         (found, choice)
+    }
+
+    fn reference(&self, serving: &Resident, model: &Model<'_>) -> Result<Reference, String> {
+        let share = self.budget.try_take(serving.bytes / serving.pool.instances().max(1) as u64)?;
+        let options = self.options(serving.kind, serving.shape, self.plan.threads);
+        let mut engine = self.runtime.load(model.onnx, &options).map_err(|e| e.to_string())?;
+        // The first run is slower than any other: buffers are made.
+        once(&mut *engine, model)?;
+        let ms = once(&mut *engine, model)?;
+        Ok(Reference { engine, ms, _share: share })
     }
 
     /// Loads and times one candidate, then holds it against the check file. The time is noted even if that fails: another
     /// version may do better.
-    fn try_kind(&self, kind: Kind, serving: &Resident, model: &Model<'_>, choice: &mut Choice) -> Result<(f64, Loaded), String> {
+    fn try_kind(
+        &self,
+        kind: Kind,
+        serving: &Resident,
+        model: &Model<'_>,
+        reference: &mut Reference,
+        relative: &mut Vec<(Kind, f64)>,
+    ) -> Result<(f64, Loaded), String> {
         // Room is needed for one more than what serves and the best so far.
         let _room = self.budget.try_take(serving.bytes)?;
         let before = budget::resident();
@@ -71,23 +103,12 @@ impl EngineFactory {
         let mut engines = self.load_raw(kind, model, Shape::square(model.side), false).map_err(|e| e.to_string())?;
         let load = started.elapsed();
         let first = engines.first_mut().ok_or("no engine came of it")?;
-        let ms = time(&mut **first, model)?;
-        choice.speeds.push(Speed { kind, ms });
+        let share = reference.compare(&mut **first, model)?;
+        relative.push((kind, share));
         let of = engines.len();
         verify(&mut engines, model, of, self.is_quiet(false))?;
         let bytes = cost(before, &engines, model);
-        Ok((ms, Loaded { engines, bytes, load, check: started.elapsed() - load }))
-    }
-
-    /// What serves is timed through its queue, between the requests.
-    fn time_serving(&self, serving: &Resident, model: &Model<'_>) -> Option<f64> {
-        let runs = (0..RUNS).filter_map(|_| {
-            let image = model.check.image(0);
-            let job = Job { n: 1, h: image.h, w: image.w, data: image.data.to_vec() };
-            let done = serving.pool.submit(job).ok()?.blocking_recv().ok()?;
-            done.output.ok().map(|_| done.ran.as_secs_f64() * 1e3)
-        });
-        runs.min_by(f64::total_cmp)
+        Ok((share, Loaded { engines, bytes, load, check: started.elapsed() - load }))
     }
 
     /// The fastest kind that was measured before, if it is not the one that serves.
@@ -111,13 +132,25 @@ impl EngineFactory {
     }
 }
 
-/// Milliseconds of the fastest of several runs.
-fn time(engine: &mut dyn Engine, model: &Model<'_>) -> Result<f64, String> {
-    let mut fastest = f64::INFINITY;
-    for _ in 0..RUNS {
-        let started = Instant::now();
-        engine.run(model.check.image(0)).map_err(|e| e.to_string())?;
-        fastest = fastest.min(started.elapsed().as_secs_f64() * 1e3);
+impl Reference {
+    /// What part of the reference's time a run of `engine` takes.
+    fn compare(&mut self, engine: &mut dyn Engine, model: &Model<'_>) -> Result<f64, String> {
+        once(engine, model)?;
+        let mut shares = Vec::with_capacity(RUNS);
+        for _ in 0..RUNS {
+            let before = once(&mut *self.engine, model)?;
+            let candidate = once(engine, model)?;
+            self.ms = self.ms.min(before);
+            shares.push(candidate / before);
+        }
+        shares.sort_by(f64::total_cmp);
+        Ok(shares[RUNS / 2])
     }
-    Ok(fastest)
+}
+
+/// Milliseconds of one run.
+fn once(engine: &mut dyn Engine, model: &Model<'_>) -> Result<f64, String> {
+    let started = Instant::now();
+    engine.run(model.check.image(0)).map_err(|e| e.to_string())?;
+    Ok(started.elapsed().as_secs_f64() * 1e3)
 }
