@@ -37,7 +37,8 @@ impl Program {
             ("--threads", "1"),
             ("--instances", "1"),
             ("--shapes", "square"),
-            ("--cache-dir", "/nonexistent/cache"),
+            // No folder that root could make.
+            ("--cache-dir", "/dev/null/cache"),
             ("--device", "cpu"),
             ("--drain-delay", "0"),
         ];

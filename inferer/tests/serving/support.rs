@@ -146,7 +146,8 @@ impl Inferer {
             ("--threads", "1"),
             ("--solo-engine", "false"),
             ("--shapes", "square"),
-            ("--cache-dir", "/nonexistent/cache"),
+            // No folder that root could make.
+            ("--cache-dir", "/dev/null/cache"),
             ("--images-dir", "/nonexistent/images"),
         ];
         let fixed = fixed.into_iter().filter(|(flag, _)| !more.contains(flag)).flat_map(|(flag, value)| [flag, value]);
