@@ -101,7 +101,7 @@ fn collect(args: &StatusArgs) -> Report {
     let models = args.model_dir.clone().or(up.as_ref().map(|up| up.model_dir.clone())).unwrap_or(args.state_dir.join("models"));
     read_store(&models, &mut report);
     if running {
-        report.serving = up.as_ref().and_then(|up| serving(&up.serve_addr));
+        report.serving = up.as_ref().and_then(|up| serving(&up.admin_addr));
     }
     report.up = up;
     report
@@ -125,9 +125,13 @@ fn read_store(models: &Path, report: &mut Report) {
     }
 }
 
+/// From the admin port, which asks for no token.
 fn serving(addr: &str) -> Option<Value> {
     // «All addresses» is where one listens, not whom one asks.
     let addr = addr.replacen("0.0.0.0:", "127.0.0.1:", 1).replacen("[::]:", "[::1]:", 1);
     let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(ASK)).build().into();
-    agent.get(format!("http://{addr}/v1/model")).call().ok()?.body_mut().read_json().ok()
+    // 503 without a model in service is an answer too; then there is no such detail.
+    let mut answer = agent.get(format!("http://{addr}/readyz")).config().http_status_as_error(false).build().call().ok()?;
+    let mut report: Value = answer.body_mut().read_json().ok()?;
+    Some(report["details"]["model"].take()).filter(|model| !model.is_null())
 }

@@ -196,7 +196,7 @@ pub async fn run(settings: Settings, shutdown: Shutdown, parts: Parts) -> anyhow
     let api = Api {
         slot,
         pipeline,
-        admission: Admission::new(queue as usize, http.memory(max_body_bytes), traffic, pace.clone(), metrics.clone()),
+        admission: Admission::new(queue as usize, plan.instances, http.memory(max_body_bytes), traffic, pace.clone(), metrics.clone()),
         auth,
         models: Models::new(model_dir.clone(), reload_wake.clone()),
         pace,

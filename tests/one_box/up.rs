@@ -23,6 +23,7 @@ fn up_trains_while_online_serves_what_came_out_and_stops_cleanly() {
         ("BATCH_SIZE", "8".to_owned()),
         ("IMGSZ", "96".to_owned()),
         ("GATE_MIN_MAP50", "0".to_owned()),
+        ("CLASS_THRESHOLDS", "disc=0.6".to_owned()),
     ];
     let settings: Vec<(&str, &str)> = settings.iter().map(|(key, value)| (*key, value.as_str())).collect();
     let mut up = Daemon::start("edgeloop", dir.path(), &["up", "--train-now"], &settings);
@@ -34,6 +35,8 @@ fn up_trains_while_online_serves_what_came_out_and_stops_cleanly() {
     });
     let pointer = Store::open(&models).unwrap().pointer().unwrap().unwrap();
     assert_eq!(version, pointer.metadata.version.to_string());
+    let kept: Vec<_> = pointer.metadata.metrics.per_class.iter().map(|class| class.threshold).collect();
+    assert_eq!(kept, [None, Some(0.6)], "square, disc");
 
     let status = run_to_end("edgeloop", &["status", "--json"], &settings);
     assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stderr));
@@ -41,6 +44,7 @@ fn up_trains_while_online_serves_what_came_out_and_stops_cleanly() {
     assert_eq!(status["running"], true, "{status}");
     assert_eq!(status["gateway"]["status"], "online", "{status}");
     assert_eq!(status["promoted"]["version"], version.as_str(), "{status}");
+    assert_eq!(status["serving"]["version"], version.as_str(), "{status}");
 
     assert!(up.terminate().success(), "{}", up.log());
     assert!(http.get("/v1/model").is_none(), "the inferer went with it");

@@ -79,6 +79,7 @@ impl Run<'_> {
         let Self { settings, store, lock, began } = *self;
         let stopping = Stopping::new(stop, &settings.unattended, began);
         let Some(dataset) = scanned(settings, store, reporter)? else { return Ok(Outcome::WaitingForLabels) };
+        settings.class_thresholds.check(&dataset.classes).map_err(|why| bad_input(anyhow::anyhow!(why)))?;
         if stopping.now() {
             return Ok(Outcome::Stopped(stopping.why()));
         }

@@ -6,6 +6,7 @@ mod keep;
 mod learning;
 mod pictures;
 mod resources;
+mod thresholds;
 
 use std::{ops::RangeInclusive, path::PathBuf};
 
@@ -17,6 +18,7 @@ use tch::Device;
 pub use learning::{Learning, Optimizer, Precision, Preset};
 pub use pictures::Pictures;
 pub use resources::Resources;
+pub use thresholds::ClassThresholds;
 
 use crate::{data::DataOptions, gate::Gate, replay::Replay, start::Init, unattended::Unattended};
 
@@ -72,6 +74,10 @@ pub struct Settings {
     /// What is good enough.
     #[command(flatten)]
     pub gate: Gate,
+    /// Confidences below which serving drops detections of single classes, as in bolt=0.4,nut=0.3; kept with the model. The other classes
+    /// have the inferer's own.
+    #[arg(long, env = "CLASS_THRESHOLDS", default_value = "", hide_default_value = true)]
+    pub class_thresholds: ClassThresholds,
     /// What it may use.
     #[command(flatten)]
     pub resources: Resources,

@@ -99,6 +99,7 @@ pub fn settings_digest(settings: &Settings, dataset: &Dataset) -> String {
         split: _,
         replay,
         gate,
+        class_thresholds,
         resources: _,
         keep: _,
         unattended: _,
@@ -108,7 +109,9 @@ pub fn settings_digest(settings: &Settings, dataset: &Dataset) -> String {
     let weights = init.init_weights.as_ref().map(|path| std::fs::read(path).map(|bytes| digest(&bytes)).unwrap_or_default());
     // Learning and pictures, resolved. The split is in the data's fingerprint.
     let hyper = settings.hyper(dataset, false);
-    let all = format!("{epochs:?} {batch_size} {imgsz} {scale} {seed} {init:?} {weights:?} {start_from:?} {hyper:?} {replay:?} {gate:?}");
+    let all = format!(
+        "{epochs:?} {batch_size} {imgsz} {scale} {seed} {init:?} {weights:?} {start_from:?} {hyper:?} {replay:?} {gate:?} {class_thresholds:?}"
+    );
     digest(all.as_bytes())
 }
 

@@ -233,7 +233,7 @@ pub struct ClassMetrics {
     /// Recall there.
     #[serde(deserialize_with = "number_or_null")]
     pub recall: f64,
-    /// Where an inferer cuts this class off, 0 to 1, in place of its own setting. Whoever publishes may say; we say nothing.
+    /// Where an inferer cuts this class off, 0 to 1, in place of its own setting. The trainer's CLASS_THRESHOLDS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f64>,
 }

@@ -22,6 +22,8 @@ const LONGEST_RETRY: Duration = Duration::from_secs(60);
 pub struct Admission {
     places: Arc<Semaphore>,
     all: usize,
+    /// Images that are run beside each other.
+    beside: usize,
     memory: Arc<Semaphore>,
     traffic: Traffic,
     pace: Pace,
@@ -36,11 +38,20 @@ pub struct Place {
 }
 
 impl Admission {
-    /// `places` images and `memory` bytes of bodies.
+    /// `places` images, of which `beside` run at once, and `memory` bytes of bodies.
     #[must_use]
-    pub fn new(places: usize, memory: u64, traffic: Traffic, pace: Pace, metrics: Metrics) -> Self {
+    pub fn new(places: usize, beside: usize, memory: u64, traffic: Traffic, pace: Pace, metrics: Metrics) -> Self {
         let steps = usize::try_from(memory.div_ceil(STEP)).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Self { places: Arc::new(Semaphore::new(places)), all: places, memory: Arc::new(Semaphore::new(steps)), traffic, pace, metrics }
+        let beside = beside.max(1);
+        Self {
+            places: Arc::new(Semaphore::new(places)),
+            all: places,
+            beside,
+            memory: Arc::new(Semaphore::new(steps)),
+            traffic,
+            pace,
+            metrics,
+        }
     }
 
     /// Whether all places are taken: then nothing of a body need be read.
@@ -66,7 +77,8 @@ impl Admission {
     #[must_use]
     pub fn retry_after(&self) -> Duration {
         let inside = (self.all - self.places.available_permits().min(self.all)) as f64;
-        Duration::from_secs_f64((inside * self.pace.mean_ms() / 1e3).ceil().max(1.0)).min(LONGEST_RETRY)
+        let each = self.pace.mean_ms() / 1e3 / self.beside as f64;
+        Duration::from_secs_f64((inside * each).ceil().max(1.0)).min(LONGEST_RETRY)
     }
 
     /// An account for one body, at zero.
@@ -152,7 +164,7 @@ mod tests {
 
     fn admission(places: usize, memory: u64) -> Admission {
         let metrics = Metrics::register(&Registry::new()).unwrap();
-        Admission::new(places, memory, Traffic::default(), Pace::default(), metrics)
+        Admission::new(places, 2, memory, Traffic::default(), Pace::default(), metrics)
     }
 
     #[test]
@@ -183,7 +195,7 @@ mod tests {
         assert_eq!(admission.retry_after(), Duration::from_secs(1));
         admission.pace.ran(Duration::from_millis(500));
         let _inside = admission.enter(8).unwrap();
-        assert_eq!(admission.retry_after(), Duration::from_secs(4));
+        assert_eq!(admission.retry_after(), Duration::from_secs(2), "8 of half a second, 2 at once");
         admission.pace.ran(Duration::from_secs(1000));
         assert_eq!(admission.retry_after(), LONGEST_RETRY);
     }

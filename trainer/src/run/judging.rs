@@ -51,7 +51,9 @@ impl Court<'_> {
         let candidate = Candidate { classes, map50: report.map50, ranking: &ranking };
         let verdict = self.settings.gate.decide(&candidate, &field, self.settings.resources.threads());
         let compared_with = lineage.first().map(|promoted| promoted.version.clone());
-        Ok(Judged { val, metrics: publish::metrics(&report, classes), verdict, compared_with })
+        let mut metrics = publish::metrics(&report, classes);
+        self.settings.class_thresholds.keep(&mut metrics);
+        Ok(Judged { val, metrics, verdict, compared_with })
     }
 
     fn val(&self, imgsz: u32) -> anyhow::Result<ValLoader> {
