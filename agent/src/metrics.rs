@@ -19,6 +19,9 @@ pub struct Metrics {
     changes: IntCounterVec,
     last_round: Gauge,
     writes: IntCounterVec,
+    hold: Gauge,
+    leases: IntCounterVec,
+    lease_renewed: Gauge,
 }
 
 impl Metrics {
@@ -47,6 +50,15 @@ impl Metrics {
             changes: counter("edgeloop_agent_verdict_changes_total", "Verdict changes by new verdict.", &["to"])?,
             last_round: add(registry, Gauge::new("edgeloop_agent_last_round_timestamp_seconds", "When the last round ended.")?)?,
             writes: counter("edgeloop_agent_sink_writes_total", "Attempts to tell the verdict, by sink and result.", &["sink", "result"])?,
+            hold: add(registry, Gauge::new("edgeloop_agent_hold_seconds", "How long the verdict is still held, because it flapped.")?)?,
+            leases: counter("edgeloop_agent_lease_renewals_total", "Attempts to renew the node's Lease, by result.", &["result"])?,
+            lease_renewed: add(
+                registry,
+                Gauge::new(
+                    "edgeloop_agent_lease_renewed_timestamp_seconds",
+                    "When the node's Lease was last renewed; its age is time() - this.",
+                )?,
+            )?,
         })
     }
 
@@ -66,6 +78,19 @@ impl Metrics {
         self.online.set(i64::from(change.to == Verdict::Online));
         self.known.set(1);
         self.changes.with_label_values(&[change.to.as_str()]).inc();
+    }
+
+    /// What is left of the hold time.
+    pub fn hold(&self, left: Duration) {
+        self.hold.set(left.as_secs_f64());
+    }
+
+    /// After an attempt to renew the Lease that ended at `unix` seconds.
+    pub fn lease(&self, ok: bool, unix: f64) {
+        self.leases.with_label_values(&[if ok { "ok" } else { "error" }]).inc();
+        if ok {
+            self.lease_renewed.set(unix);
+        }
     }
 
     /// After an attempt to write.

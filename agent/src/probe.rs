@@ -1,19 +1,27 @@
-//! One round: a few requests to the gateway, of which any answer counts.
+//! One round: a few requests to the gateway, of which any answer counts; of several targets any.
 //!
 //! ICMP echo through a datagram socket where `net.ipv4.ping_group_range` allows it, through a raw one where `CAP_NET_RAW` does,
 //! and a TCP connect where ICMP is forbidden, which is said in the log and the status. To a TCP connect a refusal (RST) is an
-//! answer: something at that address lives.
+//! answer: something at that address lives. A URL is asked by HTTP and counts with 2xx and 3xx.
 
+mod address;
+mod http;
 mod icmp;
+mod routes;
 mod target;
 mod tcp;
 
 use std::time::Duration;
 
 use clap::ValueEnum;
+use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 
-pub use target::Target;
+pub use address::{Address, NotAnAddress};
+pub(crate) use http::Http;
+pub use http::Trust;
+pub use routes::{NoHostRoutes, Routes, Surroundings};
+pub use target::{NotATarget, Target};
 
 use crate::verdict::Reason;
 
@@ -25,6 +33,8 @@ pub enum Method {
     Icmp,
     /// Connects.
     Tcp,
+    /// GET.
+    Http,
 }
 
 impl Method {
@@ -34,11 +44,12 @@ impl Method {
         match self {
             Method::Icmp => "icmp",
             Method::Tcp => "tcp",
+            Method::Http => "http",
         }
     }
 }
 
-/// Which method to use.
+/// Which method addresses are asked by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Choice {
     /// ICMP, and TCP where ICMP is forbidden.
@@ -119,6 +130,13 @@ impl Round {
             method,
         }
     }
+
+    /// The round of the target that answered best; when none did, of the first.
+    fn best(rounds: impl Iterator<Item = Round>) -> Self {
+        let rank = |round: &Round| (!round.reason.is_reached(), round.rtt.unwrap_or(Duration::MAX));
+        // Of equals the first stays.
+        rounds.reduce(|best, round| if rank(&round) < rank(&best) { round } else { best }).unwrap_or_else(|| Round::of(&[], Method::Icmp))
+    }
 }
 
 /// The probe cannot work at all with these settings on this machine.
@@ -132,14 +150,36 @@ pub enum ProbeError {
     /// No ICMP socket for another reason.
     #[error("cannot open an ICMP socket")]
     Icmp(#[source] std::io::Error),
+    /// `auto` where the host's routes are not to be seen.
+    #[error("HEARTBEAT_IP")]
+    Routes(#[from] NoHostRoutes),
+    /// A URL's certificates.
+    #[error("{target}: no client can be made for it; is PROBE_CA_FILE a PEM file?")]
+    Http {
+        /// Which.
+        target: String,
+        /// Why not.
+        source: Box<kube::Error>,
+    },
 }
 
-/// Asks the gateway.
-pub struct Prober {
-    target: Target,
-    plan: Plan,
-    choice: Choice,
-    way: Way,
+/// IPv4 and IPv6 have ICMP sockets of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    fn of(address: &Address) -> Self {
+        if address.ip().is_ipv4() { Family::V4 } else { Family::V6 }
+    }
+}
+
+enum Asked {
+    Address(Address),
+    Http(Http),
+    Gateway { routes: Routes, last: Option<Address> },
 }
 
 enum Way {
@@ -147,59 +187,161 @@ enum Way {
     Tcp,
 }
 
+/// Asks the gateway.
+pub struct Prober {
+    asked: Vec<Asked>,
+    names: Vec<Target>,
+    plan: Plan,
+    choice: Choice,
+    v4: Option<Way>,
+    v6: Option<Way>,
+}
+
 impl Prober {
-    /// Opens the socket that the choice asks for; call inside a tokio runtime.
+    /// Opens the sockets that the choice asks for; call inside a tokio runtime.
     ///
     /// # Errors
-    /// [`ProbeError`] when ICMP is insisted on and cannot be had.
-    pub fn open(target: Target, plan: Plan, choice: Choice) -> Result<Self, ProbeError> {
-        let way = match (choice, icmp::Icmp::open(&target)) {
+    /// [`ProbeError`] when ICMP is insisted on and cannot be had, or the host's routes are not to be seen.
+    pub fn open(targets: &[Target], plan: Plan, choice: Choice, around: &Surroundings, trust: &Trust) -> Result<Self, ProbeError> {
+        let mut prober = Prober { asked: Vec::new(), names: targets.to_vec(), plan, choice, v4: None, v6: None };
+        for target in targets {
+            let asked = match target {
+                Target::Address(address) => Asked::Address(address.clone()),
+                Target::Auto => {
+                    let routes = Routes::of_host(around)?;
+                    Asked::Gateway { last: routes.gateway(), routes }
+                }
+                Target::Http(uri) => Asked::Http(
+                    Http::open(uri, trust).map_err(|source| ProbeError::Http { target: target.to_string(), source: Box::new(source) })?,
+                ),
+            };
+            // Before there is a default route: most likely of this family, and what is forbidden shows now.
+            let family = match &asked {
+                Asked::Address(address) | Asked::Gateway { last: Some(address), .. } => Some(Family::of(address)),
+                Asked::Gateway { last: None, .. } => Some(Family::V4),
+                Asked::Http(_) => None,
+            };
+            if let Some(family) = family {
+                prober.prepare(family)?;
+            }
+            prober.asked.push(asked);
+        }
+        Ok(prober)
+    }
+
+    fn prepare(&mut self, family: Family) -> Result<(), ProbeError> {
+        let (choice, ports, target) = (self.choice, self.plan.tcp_ports.clone(), self.target());
+        let way = self.way_mut(family);
+        if way.is_some() {
+            return Ok(());
+        }
+        *way = Some(match (choice, icmp::Icmp::open(family)) {
             (Choice::Tcp, _) => Way::Tcp,
             (_, Ok(icmp)) => {
-                tracing::info!(gateway = %target, socket = icmp.socket(), "probing with ICMP echo requests");
+                tracing::info!(gateway = target, ?family, socket = icmp.socket(), "probing with ICMP echo requests");
                 Way::Icmp(icmp)
             }
             (Choice::Auto, Err(error)) => {
-                tracing::warn!(gateway = %target, ports = ?plan.tcp_ports, error = %error.kind(), "ICMP is forbidden here: probing with TCP connects instead");
+                tracing::warn!(gateway = target, ?family, ?ports, error = %error.kind(), "ICMP is forbidden here: probing with TCP connects instead");
                 Way::Tcp
             }
             (Choice::Icmp, Err(error)) if error.kind() == std::io::ErrorKind::PermissionDenied => {
                 return Err(ProbeError::IcmpForbidden(error));
             }
             (Choice::Icmp, Err(error)) => return Err(ProbeError::Icmp(error)),
-        };
-        Ok(Prober { target, plan, choice, way })
+        });
+        Ok(())
     }
 
-    /// How it asks now.
+    fn way(&self, family: Family) -> Option<&Way> {
+        if family == Family::V4 { self.v4.as_ref() } else { self.v6.as_ref() }
+    }
+
+    fn way_mut(&mut self, family: Family) -> &mut Option<Way> {
+        if family == Family::V4 { &mut self.v4 } else { &mut self.v6 }
+    }
+
+    /// How it asks before the first round.
     #[must_use]
     pub fn method(&self) -> Method {
-        match self.way {
-            Way::Icmp(_) => Method::Icmp,
-            Way::Tcp => Method::Tcp,
+        match (&self.v4, &self.v6) {
+            (Some(Way::Icmp(_)), _) | (_, Some(Way::Icmp(_))) => Method::Icmp,
+            (Some(Way::Tcp), _) | (_, Some(Way::Tcp)) => Method::Tcp,
+            (None, None) => Method::Http,
         }
     }
 
-    /// Who is asked.
+    /// Who is asked, as set; `auto` with the gateway that it stands for now: `auto=192.168.1.1`.
     #[must_use]
-    pub fn target(&self) -> &Target {
-        &self.target
+    pub fn target(&self) -> String {
+        let names = self.names.iter().enumerate().map(|(i, name)| match self.asked.get(i) {
+            Some(Asked::Gateway { last: Some(address), .. }) => format!("{name}={address}"),
+            _ => name.to_string(),
+        });
+        names.collect::<Vec<_>>().join(",")
     }
 
-    /// One round. Takes at most [`Plan::longest`].
+    /// One round: all targets at once, and any of them counts. Takes at most twice [`Plan::longest`].
     pub async fn round(&mut self) -> Round {
-        if let Way::Icmp(icmp) = &mut self.way {
-            match icmp.round(&self.target, &self.plan).await {
-                Ok(answers) => return Round::of(&answers, Method::Icmp),
-                // The socket opened, but a firewall of this node refuses to send (EPERM): as forbidden as no socket at all.
-                Err(error) if self.choice == Choice::Auto => {
-                    tracing::warn!(gateway = %self.target, %error, "sending ICMP is forbidden here: probing with TCP connects from now on");
-                    self.way = Way::Tcp;
-                }
-                Err(_) => return Round::of(&vec![Answer::none(Reason::ProbeFailed); usize::from(self.plan.requests)], Method::Icmp),
+        self.look_up_gateways();
+        let refused: Vec<Family> = {
+            let rounds = join_all(self.asked.iter().map(|asked| self.ask(asked))).await;
+            let refused = rounds.iter().filter_map(|round| round.as_ref().err().copied()).collect::<Vec<_>>();
+            if refused.is_empty() || self.choice != Choice::Auto {
+                let failed = |_| Round::of(&vec![Answer::none(Reason::ProbeFailed); usize::from(self.plan.requests)], Method::Icmp);
+                return Round::best(rounds.into_iter().map(|round| round.unwrap_or_else(failed)));
+            }
+            refused
+        };
+        // The socket opened, but a firewall of this node refuses to send (EPERM): as forbidden as no socket at all.
+        for family in refused {
+            if !matches!(self.way(family), Some(Way::Tcp)) {
+                tracing::warn!(gateway = self.target(), ?family, "sending ICMP is forbidden here: probing with TCP connects from now on");
+                *self.way_mut(family) = Some(Way::Tcp);
             }
         }
-        Round::of(&tcp::round(&self.target, &self.plan).await, Method::Tcp)
+        let rounds = join_all(self.asked.iter().map(|asked| self.ask(asked))).await;
+        Round::best(rounds.into_iter().flatten())
+    }
+
+    /// The host may have moved to another network since the last round.
+    fn look_up_gateways(&mut self) {
+        let mut families = Vec::new();
+        for asked in &mut self.asked {
+            if let Asked::Gateway { routes, last } = asked {
+                let gateway = routes.gateway();
+                if gateway != *last {
+                    let name = |gateway: &Option<Address>| gateway.as_ref().map_or("none".to_owned(), ToString::to_string);
+                    tracing::info!(from = name(last), to = name(&gateway), "the host's default gateway is another");
+                    *last = gateway;
+                }
+                families.extend(last.as_ref().map(Family::of));
+            }
+        }
+        for family in families {
+            if let Err(error) = self.prepare(family) {
+                tracing::warn!(%error, ?family, "no socket for the host's default gateway");
+            }
+        }
+    }
+
+    /// # Errors
+    /// The family whose ICMP this node refuses to send.
+    async fn ask(&self, asked: &Asked) -> Result<Round, Family> {
+        let address = match asked {
+            Asked::Http(http) => return Ok(Round::of(&http.round(&self.plan).await, Method::Http)),
+            Asked::Gateway { last: None, .. } => return Ok(Round::of(&[Answer::none(Reason::NoRoute)], self.method())),
+            Asked::Address(address) | Asked::Gateway { last: Some(address), .. } => address,
+        };
+        let family = Family::of(address);
+        match self.way(family) {
+            Some(Way::Icmp(icmp)) => match icmp.round(address, &self.plan).await {
+                Ok(answers) => Ok(Round::of(&answers, Method::Icmp)),
+                Err(_) => Err(family),
+            },
+            Some(Way::Tcp) => Ok(Round::of(&tcp::round(address, &self.plan).await, Method::Tcp)),
+            None => Ok(Round::of(&[], Method::Icmp)),
+        }
     }
 }
 
@@ -218,6 +360,7 @@ fn reason_of(error: &std::io::Error) -> Reason {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use rstest::rstest;
 
@@ -235,6 +378,41 @@ mod tests {
         let answers: Vec<Answer> = answers.iter().map(|(reason, rtt)| answer(*reason, *rtt)).collect();
         let round = Round::of(&answers, Method::Icmp);
         assert_eq!((round.reason, round.rtt, round.answered), (reason, rtt.map(Duration::from_millis), answered));
+    }
+
+    #[test]
+    fn of_several_targets_the_one_that_answers_counts() {
+        let round = |reason, rtt, method| Round::of(&[answer(reason, rtt)], method);
+        let silent = round(Reason::NoReply, None, Method::Icmp);
+        let slow = round(Reason::GatewayReplied, Some(90), Method::Http);
+        let fast = round(Reason::GatewayRefused, Some(3), Method::Tcp);
+        assert_eq!(Round::best([silent, slow, fast].into_iter()), fast);
+        assert_eq!(Round::best([silent, slow].into_iter()), slow);
+        assert_eq!(Round::best([silent, round(Reason::NoRoute, None, Method::Tcp)].into_iter()).reason, Reason::NoReply);
+        assert_eq!(Round::best(std::iter::empty()).reason, Reason::ProbeFailed);
+    }
+
+    #[tokio::test]
+    async fn a_gateway_that_moves_is_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let net = dir.path().join("1/net");
+        std::fs::create_dir_all(&net).unwrap();
+        let table = |gateway: [u8; 4]| {
+            let line = format!("eth0 00000000 {:08X} 0003 0 0 0 00000000 0 0 0\n", u32::from_ne_bytes(gateway));
+            std::fs::write(net.join("route"), line).unwrap();
+        };
+        table([127, 0, 0, 1]);
+        let around = Surroundings { host_proc: Some(dir.path().to_owned()), ..Surroundings::default() };
+        let plan = Plan { requests: 1, timeout: Duration::from_secs(10), tcp_ports: vec![1] };
+        let mut prober = Prober::open(&[Target::Auto], plan, Choice::Tcp, &around, &Trust::default()).unwrap();
+        assert!(prober.round().await.reason.is_reached());
+        assert_eq!(prober.target(), "auto=127.0.0.1");
+        std::fs::write(net.join("route"), "").unwrap();
+        assert_eq!(prober.round().await.reason, Reason::NoRoute);
+        assert_eq!(prober.target(), "auto");
+        table([127, 0, 0, 2]);
+        assert!(prober.round().await.reason.is_reached());
+        assert_eq!(prober.target(), "auto=127.0.0.2");
     }
 
     #[test]

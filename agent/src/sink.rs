@@ -3,8 +3,8 @@
 //! A sink always gets the newest status; what it missed while it was retrying is of no interest to anybody.
 
 mod file;
-mod label;
 mod node;
+mod webhook;
 
 use std::future::{Future, pending};
 use std::time::Duration;
@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 pub use file::StatusFile;
-pub use label::{BadLabelKey, LabelKey};
 pub use node::NodeLabel;
+pub use webhook::Webhook;
 
 use crate::jitter::{Backoff, Jitter};
 use crate::metrics::Metrics;
@@ -42,6 +42,25 @@ pub enum SinkError {
         #[source]
         source: Box<kube::Error>,
     },
+    /// The Lease that must stand behind the label.
+    #[error("cannot renew lease {lease}: {hint}")]
+    Lease {
+        /// Which.
+        lease: String,
+        /// What to look at.
+        hint: &'static str,
+        /// Why not.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// Whoever should be called.
+    #[error("webhook {url}: {why}; look at WEBHOOK_URL and at the server behind it")]
+    Webhook {
+        /// Where.
+        url: String,
+        /// Why not.
+        why: String,
+    },
     /// No answer in time.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
@@ -60,6 +79,12 @@ pub trait Sink: Send {
         None
     }
 
+    /// Resolves when somebody has undone what was told, or a failed attempt is worth repeating at once. Dropped and called anew all
+    /// the time.
+    fn undone(&mut self) -> impl Future<Output = ()> + Send {
+        pending()
+    }
+
     /// Tells it.
     fn tell(&mut self, status: &Status) -> impl Future<Output = Result<(), SinkError>> + Send;
 }
@@ -73,12 +98,16 @@ pub struct Pace {
     pub last_retry: Duration,
     /// An attempt that takes longer has failed.
     pub attempt: Duration,
+    /// What was undone is put right at once; when it is undone again and again, after this long, doubling up to `last_retry`:
+    /// two who want different things must not wear out the API server.
+    pub put_right: Duration,
 }
 
 impl Default for Pace {
     /// A minute at most between retries: the API server of an edge site is often away for hours, and its return should show soon.
     fn default() -> Self {
-        Pace { first_retry: Duration::from_secs(1), last_retry: Duration::from_secs(60), attempt: Duration::from_secs(10) }
+        let second = Duration::from_secs(1);
+        Pace { first_retry: second, last_retry: 60 * second, attempt: 10 * second, put_right: second }
     }
 }
 
@@ -90,6 +119,7 @@ pub async fn drive(mut sink: impl Sink, mut statuses: watch::Receiver<Status>, p
     let mut told: Option<Status> = None;
     let mut retry_at: Option<Instant> = None;
     let mut repeat_at: Option<Instant> = None;
+    let mut undone = Undone::new(&pace);
     loop {
         let status = statuses.borrow_and_update().clone();
         let past = |at: Instant| at <= Instant::now();
@@ -97,6 +127,7 @@ pub async fn drive(mut sink: impl Sink, mut statuses: watch::Receiver<Status>, p
         if wanted && retry_at.is_none_or(past) {
             let result = timeout(pace.attempt, sink.tell(&status)).await.unwrap_or(Err(SinkError::Timeout(pace.attempt)));
             metrics.write(sink.name(), result.is_ok());
+            undone.pending = false;
             match result {
                 Ok(()) => {
                     if retry_at.take().is_some() {
@@ -122,7 +153,44 @@ pub async fn drive(mut sink: impl Sink, mut statuses: watch::Receiver<Status>, p
         };
         tokio::select! {
             changed = statuses.changed() => if changed.is_err() { return },
+            () = sink.undone() => {
+                tracing::debug!(sink = sink.name(), "what was told is undone");
+                // Further news while we wait change nothing.
+                if !undone.pending {
+                    (told, repeat_at, retry_at) = (None, None, undone.again());
+                    backoff.reset();
+                }
+            }
             () = wake => {}
+        }
+    }
+}
+
+/// When to put right what somebody undid.
+struct Undone {
+    pause: Backoff,
+    quiet: Duration,
+    last: Option<Instant>,
+    pending: bool,
+}
+
+impl Undone {
+    fn new(pace: &Pace) -> Self {
+        let pause = Backoff::new(pace.put_right, pace.last_retry, Jitter::new());
+        Undone { pause, quiet: pace.last_retry, last: None, pending: false }
+    }
+
+    /// The moment; `None` is now.
+    fn again(&mut self) -> Option<Instant> {
+        let now = Instant::now();
+        let last = self.last.replace(now);
+        self.pending = true;
+        match last {
+            Some(last) if now - last < self.quiet => Some(now + self.pause.delay()),
+            _ => {
+                self.pause.reset();
+                None
+            }
         }
     }
 }
@@ -156,6 +224,7 @@ mod tests {
         failures: u32,
         told: mpsc::UnboundedSender<Verdict>,
         repeat: Option<Duration>,
+        undone: mpsc::UnboundedReceiver<()>,
     }
 
     impl Sink for Flaky {
@@ -168,6 +237,11 @@ mod tests {
         fn repeat(&self) -> Option<Duration> {
             self.repeat
         }
+        async fn undone(&mut self) {
+            if self.undone.recv().await.is_none() {
+                pending().await
+            }
+        }
         async fn tell(&mut self, status: &Status) -> Result<(), SinkError> {
             if self.failures > 0 {
                 self.failures -= 1;
@@ -179,20 +253,32 @@ mod tests {
     }
 
     fn status(verdict: Verdict) -> Status {
-        let target = std::net::IpAddr::V4(Ipv4Addr::LOCALHOST).into();
-        Status::starting(&target, Method::Icmp, chrono::DateTime::UNIX_EPOCH).changed(verdict, Reason::NoReply)
+        let target = Ipv4Addr::LOCALHOST.to_string();
+        Status::starting(target, Method::Icmp, chrono::DateTime::UNIX_EPOCH).changed(verdict, Reason::NoReply)
     }
 
     /// Short, so that tests are; the order of things is what they check.
-    const PACE: Pace =
-        Pace { first_retry: Duration::from_millis(20), last_retry: Duration::from_millis(40), attempt: Duration::from_secs(10) };
+    const PACE: Pace = Pace {
+        first_retry: Duration::from_millis(20),
+        last_retry: Duration::from_millis(40),
+        attempt: Duration::from_secs(10),
+        put_right: Duration::from_millis(20),
+    };
 
     fn start(failures: u32, repeat: Option<Duration>) -> (watch::Sender<Status>, mpsc::UnboundedReceiver<Verdict>) {
+        let (sender, heard, _) = start_with(PACE, failures, repeat);
+        (sender, heard)
+    }
+
+    type Started = (watch::Sender<Status>, mpsc::UnboundedReceiver<Verdict>, mpsc::UnboundedSender<()>);
+
+    fn start_with(pace: Pace, failures: u32, repeat: Option<Duration>) -> Started {
+        let (undo, undone) = mpsc::unbounded_channel();
         let (sender, receiver) = watch::channel(status(Verdict::Online));
         let (told, heard) = mpsc::unbounded_channel();
         let metrics = Metrics::register(&Registry::new()).unwrap();
-        tokio::spawn(drive(Flaky { failures, told, repeat }, receiver, PACE, metrics));
-        (sender, heard)
+        tokio::spawn(drive(Flaky { failures, told, repeat, undone }, receiver, pace, metrics));
+        (sender, heard, undo)
     }
 
     #[tokio::test]
@@ -230,6 +316,34 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(heard.recv().await, Some(Verdict::Online));
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_undone_is_put_right_at_once_and_after_a_pause_when_it_is_undone_again() {
+        let pace = Pace { put_right: Duration::from_millis(50), last_retry: Duration::from_secs(60), ..PACE };
+        let (_sender, mut heard, undo) = start_with(pace, 0, None);
+        assert_eq!(heard.recv().await, Some(Verdict::Online));
+        let mut begin = Instant::now();
+        let mut pauses = Vec::new();
+        for _ in 0..4 {
+            undo.send(()).unwrap();
+            assert_eq!(heard.recv().await, Some(Verdict::Online));
+            pauses.push(begin.elapsed());
+            begin = Instant::now();
+        }
+        for (pause, least) in pauses.iter().zip([0, 40, 80, 160]) {
+            assert!(*pause >= Duration::from_millis(least), "{pauses:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn news_of_recovery_end_a_long_back_off() {
+        // Without them the test would last for an hour.
+        let hour = Duration::from_secs(3600);
+        let (_sender, mut heard, undo) = start_with(Pace { first_retry: hour, last_retry: hour, ..PACE }, 1, None);
+        tokio::task::yield_now().await;
+        undo.send(()).unwrap();
+        assert_eq!(heard.recv().await, Some(Verdict::Online));
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::probe::{Method, Round, Target};
+use crate::probe::{Method, Round};
 use crate::verdict::{Reason, Verdict};
 
 /// The verdict and the last round behind it.
@@ -30,17 +30,8 @@ pub struct Status {
 impl Status {
     /// Before the first round.
     #[must_use]
-    pub fn starting(target: &Target, method: Method, now: DateTime<Utc>) -> Self {
-        Status {
-            status: Verdict::Unknown,
-            since: now,
-            reason: Reason::Starting,
-            rtt_ms: None,
-            loss: 0.0,
-            method,
-            target: target.to_string(),
-            checked_at: now,
-        }
+    pub fn starting(target: String, method: Method, now: DateTime<Utc>) -> Self {
+        Status { status: Verdict::Unknown, since: now, reason: Reason::Starting, rtt_ms: None, loss: 0.0, method, target, checked_at: now }
     }
 
     /// The same verdict after another round.

@@ -162,13 +162,70 @@ const SILENT: &str = "ip link set lo up; ip addr add 10.9.9.1/32 dev lo; ip rout
 
 #[test]
 fn a_gateway_that_comes_and_goes_is_followed() {
-    let Some(command) = in_namespace(SILENT) else { return };
+    let Some(mut command) = in_namespace(SILENT) else { return };
+    command.env("HOLD_SECONDS", "0");
     let mut agent = Agent::start(command, "10.9.9.9");
     assert_eq!(agent.wait_for("offline")["reason"], "no_reply");
     agent.ip("addr add 10.9.9.9/32 dev lo");
     assert_eq!(agent.wait_for("online")["reason"], "gateway_replied");
     agent.ip("addr del 10.9.9.9/32 dev lo");
     assert_eq!(agent.wait_for("offline")["reason"], "no_reply");
+    assert!(agent.stop().success());
+}
+
+#[test]
+fn auto_follows_the_hosts_default_route() {
+    let Some(mut command) = in_namespace("ip link set lo up; ip addr add 10.9.9.1/24 dev lo") else { return };
+    // In there /proc/1 is the namespace of whoever started us; the agent's own is what it is to look at.
+    command.env_remove("KUBERNETES_SERVICE_HOST").env("HOLD_SECONDS", "0");
+    let mut agent = Agent::start(command, "auto");
+    assert_eq!(agent.wait_for("offline")["reason"], "no_route");
+    agent.ip("route add default via 10.9.9.1 dev lo");
+    let status = agent.wait_for("online");
+    assert_eq!(status["target"], "auto=10.9.9.1");
+    assert!(agent.stop().success());
+}
+
+#[test]
+fn auto_in_a_pods_own_network_is_a_wrong_setting() {
+    for (host_ip, says) in [(None, "HOST_IP"), (Some("192.0.2.7"), "hostNetwork")] {
+        let mut command = Command::new(AGENT);
+        command.args(["--heartbeat-ip", "auto", "--admin-addr", "127.0.0.1:0"]).env_remove("NODE_NAME").env_remove("HOST_PROC");
+        command.env("KUBERNETES_SERVICE_HOST", "10.96.0.1").env_remove("HOST_IP");
+        command.envs(host_ip.map(|ip| ("HOST_IP", ip)));
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert!(String::from_utf8_lossy(&output.stderr).contains(says), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn any_of_several_targets_will_do_and_the_webhook_hears_of_it() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let (sender, posts) = mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut text = vec![0; 8192];
+            let mut length = 0;
+            // Head and body may come apart.
+            while !text[..length].ends_with(b"}") {
+                length += stream.read(&mut text[length..]).unwrap();
+            }
+            let _ = sender.send(String::from_utf8_lossy(&text[..length]).into_owned());
+            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+        }
+    });
+    let mut command = Command::new(AGENT);
+    command.env("WEBHOOK_URL", url);
+    // 192.0.2.0/24 is for documentation: nobody answers there.
+    let mut agent = Agent::start(command, "192.0.2.1,127.0.0.1");
+    assert_eq!(agent.wait_for("online")["target"], "192.0.2.1,127.0.0.1");
+    let post = posts.recv_timeout(PATIENCE).unwrap();
+    assert!(post.starts_with("POST /hook HTTP/1.1"), "{post}");
+    let body: Value = serde_json::from_str(post.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    assert_eq!((&body["status"], &body["previous"]), (&"online".into(), &"unknown".into()));
     assert!(agent.stop().success());
 }
 

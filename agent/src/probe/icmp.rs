@@ -1,11 +1,12 @@
 use std::io::{Error, ErrorKind};
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use futures::future::join_all;
 use surge_ping::{Client, Config, ICMP, IcmpPacket, PingIdentifier, PingSequence, SurgeError};
 use tokio::time::sleep;
 
-use super::{Answer, Plan, SPACING, Target, reason_of};
+use super::{Address, Answer, Family, Plan, SPACING, reason_of};
 use crate::jitter::Jitter;
 use crate::verdict::Reason;
 
@@ -18,17 +19,21 @@ const ECHO_REPLY_V6: u8 = 129;
 pub(super) struct Icmp {
     client: Client,
     identifier: PingIdentifier,
-    sequence: u16,
+    /// Several targets share the socket; each request has a number of its own.
+    sequence: AtomicU16,
 }
 
 impl Icmp {
     /// A datagram socket first: it needs no right where the sysctl allows it, and the kernel sorts the replies. Raw next.
-    pub(super) fn open(target: &Target) -> std::io::Result<Self> {
-        let kind = if target.ip().is_ipv4() { ICMP::V4 } else { ICMP::V6 };
+    pub(super) fn open(family: Family) -> std::io::Result<Self> {
+        let kind = match family {
+            Family::V4 => ICMP::V4,
+            Family::V6 => ICMP::V6,
+        };
         let client = Client::new(&Config::builder().kind(kind).build())?;
         // Raw sockets see everybody's replies; ours carry this number. Datagram sockets get one from the kernel.
         let identifier = PingIdentifier((Jitter::new().next_u64() & 0xFFFF) as u16);
-        Ok(Icmp { client, identifier, sequence: 0 })
+        Ok(Icmp { client, identifier, sequence: AtomicU16::new(0) })
     }
 
     pub(super) fn socket(&self) -> &'static str {
@@ -38,9 +43,9 @@ impl Icmp {
 
     /// # Errors
     /// When this node refuses to send at all (EPERM, EACCES).
-    pub(super) async fn round(&mut self, target: &Target, plan: &Plan) -> Result<Vec<Answer>, Error> {
-        let first = self.sequence;
-        self.sequence = first.wrapping_add(plan.requests);
+    pub(super) async fn round(&self, target: &Address, plan: &Plan) -> Result<Vec<Answer>, Error> {
+        // Wraps around.
+        let first = self.sequence.fetch_add(plan.requests, Ordering::Relaxed);
         let requests = (0..plan.requests).map(|i| self.request(target, plan, i, first.wrapping_add(i)));
         let results = join_all(requests).await;
         let refused = |result: &Result<Answer, Error>| result.as_ref().is_err();
@@ -50,7 +55,7 @@ impl Icmp {
         Ok(results.into_iter().map(|result| result.unwrap_or_else(|_| Answer::none(Reason::ProbeFailed))).collect())
     }
 
-    async fn request(&self, target: &Target, plan: &Plan, index: u16, sequence: u16) -> Result<Answer, Error> {
+    async fn request(&self, target: &Address, plan: &Plan, index: u16, sequence: u16) -> Result<Answer, Error> {
         sleep(SPACING * u32::from(index)).await;
         let mut pinger = self.client.pinger(target.ip(), self.identifier).await;
         pinger.timeout(plan.timeout).scope_id(target.scope_id());

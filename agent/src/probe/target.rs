@@ -1,58 +1,41 @@
 use std::fmt;
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::str::FromStr;
 
-/// Who is asked: an IPv4 or IPv6 address, the latter with its link where it is link-local (`fe80::1%eth0`).
+use http::Uri;
+
+use super::Address;
+
+/// Who is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
-    ip: IpAddr,
-    link: Option<String>,
-}
-
-impl Target {
-    /// The address.
-    #[must_use]
-    pub fn ip(&self) -> IpAddr {
-        self.ip
-    }
-
-    /// The link's number, looked up at each round: interfaces come and go. 0 without a link, or when there is none of that name.
-    #[must_use]
-    pub fn scope_id(&self) -> u32 {
-        let Some(link) = &self.link else { return 0 };
-        let index = || std::fs::read_to_string(format!("/sys/class/net/{link}/ifindex")).ok()?.trim().parse().ok();
-        link.parse().ok().or_else(index).unwrap_or(0)
-    }
-
-    /// The address with a port.
-    #[must_use]
-    pub fn socket_addr(&self, port: u16) -> SocketAddr {
-        match self.ip {
-            IpAddr::V4(_) => SocketAddr::new(self.ip, port),
-            IpAddr::V6(ip) => SocketAddrV6::new(ip, port, 0, self.scope_id()).into(),
-        }
-    }
-}
-
-impl From<IpAddr> for Target {
-    fn from(ip: IpAddr) -> Self {
-        Target { ip, link: None }
-    }
+pub enum Target {
+    /// A machine, by ICMP or TCP.
+    Address(Address),
+    /// A web server: any answer with 2xx or 3xx counts.
+    Http(Uri),
+    /// The host's default gateway, whichever it is at each round.
+    Auto,
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.link {
-            Some(link) => write!(f, "{}%{link}", self.ip),
-            None => write!(f, "{}", self.ip),
+        match self {
+            Target::Address(address) => address.fmt(f),
+            Target::Http(uri) => uri.fmt(f),
+            Target::Auto => f.write_str("auto"),
         }
     }
 }
 
-/// Not an address.
+impl From<Address> for Target {
+    fn from(address: Address) -> Self {
+        Target::Address(address)
+    }
+}
+
+/// Neither an address, nor a URL, nor `auto`.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is no IP address; give one such as 192.168.1.1, fd00::1 or fe80::1%eth0 (names are not resolved: DNS may be what is cut off)"
+    "`{0}` is nobody to ask; give an IP address (192.168.1.1, fd00::1, fe80::1%eth0), http://… or https://…, or `auto` for the host's default gateway (names are resolved in URLs only: DNS may be what is cut off)"
 )]
 pub struct NotATarget(String);
 
@@ -60,18 +43,18 @@ impl FromStr for Target {
     type Err = NotATarget;
 
     fn from_str(text: &str) -> Result<Self, NotATarget> {
+        let text = text.trim();
         let fail = || NotATarget(text.to_owned());
-        let (ip, link) = match text.trim().split_once('%') {
-            Some((ip, link)) => (ip, Some(link)),
-            None => (text.trim(), None),
-        };
-        let ip: IpAddr = ip.parse().map_err(|_| fail())?;
-        // The link becomes part of a path.
-        let sound = |link: &str| !link.is_empty() && link.len() < 16 && !link.contains(['/', '.', '%']);
-        if link.is_some_and(|link| ip.is_ipv4() || !sound(link)) || ip.is_unspecified() {
-            return Err(fail());
+        if text == "auto" {
+            return Ok(Target::Auto);
         }
-        Ok(Target { ip, link: link.map(str::to_owned) })
+        if text.starts_with("http://") || text.starts_with("https://") {
+            let uri: Uri = text.parse().map_err(|_| fail())?;
+            // A user's name in front of the host would be sent to nobody: say so rather than drop it.
+            let sound = uri.host().is_some_and(|host| !host.is_empty()) && !uri.authority().is_some_and(|part| part.as_str().contains('@'));
+            return if sound { Ok(Target::Http(uri)) } else { Err(fail()) };
+        }
+        text.parse().map(Target::Address).map_err(|_| fail())
     }
 }
 
@@ -82,24 +65,23 @@ mod tests {
     use rstest::rstest;
 
     #[rstest]
-    #[case("192.168.1.1", "192.168.1.1:9")]
-    #[case("fd00::1", "[fd00::1]:9")]
-    #[case("fe80::1%lo", "[fe80::1%1]:9")]
-    #[case("fe80::1%7", "[fe80::1%7]:9")]
-    #[case(" 127.0.0.1 ", "127.0.0.1:9")]
-    fn addresses(#[case] text: &str, #[case] expected: &str) {
-        assert_eq!(text.parse::<Target>().unwrap().socket_addr(9).to_string(), expected);
+    #[case("192.168.1.1")]
+    #[case("fe80::1%eth0")]
+    #[case("auto")]
+    #[case("http://192.168.1.1/")]
+    #[case("https://gateway.example:8443/healthz?deep=1")]
+    fn targets(#[case] text: &str) {
+        assert_eq!(text.parse::<Target>().unwrap().to_string(), text);
     }
 
     #[rstest]
     #[case("gateway.local")]
-    #[case("192.168.1")]
-    #[case("192.168.1.1%eth0")]
-    #[case("fe80::1%../../x")]
-    #[case("fe80::1%")]
-    #[case("0.0.0.0")]
+    #[case("http://")]
+    #[case("http:///x")]
+    #[case("https://me:secret@gateway/")]
+    #[case("ftp://192.168.1.1")]
     #[case("")]
     fn refused(#[case] text: &str) {
-        assert_eq!(text.parse::<Target>(), Err(NotATarget(text.to_owned())));
+        assert!(text.parse::<Target>().unwrap_err().to_string().contains("auto"));
     }
 }

@@ -4,11 +4,11 @@ use futures::future::join_all;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use super::{Answer, Plan, SPACING, Target, reason_of};
+use super::{Address, Answer, Plan, SPACING, reason_of};
 use crate::verdict::Reason;
 
 /// One connect a request, the ports in turn.
-pub(super) async fn round(target: &Target, plan: &Plan) -> Vec<Answer> {
+pub(super) async fn round(target: &Address, plan: &Plan) -> Vec<Answer> {
     let ports = plan.tcp_ports.iter().cycle().take(usize::from(plan.requests));
     join_all(ports.zip(0_u32..).map(|(port, i)| async move {
         sleep(SPACING * i).await;
@@ -17,7 +17,7 @@ pub(super) async fn round(target: &Target, plan: &Plan) -> Vec<Answer> {
     .await
 }
 
-async fn connect(target: &Target, port: u16, plan: &Plan) -> Answer {
+async fn connect(target: &Address, port: u16, plan: &Plan) -> Answer {
     let start = Instant::now();
     match timeout(plan.timeout, TcpStream::connect(target.socket_addr(port))).await {
         Ok(Ok(_)) => Answer { reason: Reason::GatewayReplied, rtt: Some(start.elapsed()) },

@@ -50,12 +50,11 @@ fn replace(path: &Path, status: &Status) -> std::io::Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::probe::{Method, Target};
+    use crate::probe::Method;
     use crate::verdict::{Reason, Verdict};
     use std::time::Duration;
 
     fn status() -> Status {
-        let target: Target = "192.168.1.1".parse().unwrap();
         let now = "2026-11-21T03:00:00Z".parse().unwrap();
         let round = crate::probe::Round {
             reason: Reason::GatewayReplied,
@@ -64,7 +63,7 @@ mod tests {
             answered: 3,
             method: Method::Icmp,
         };
-        Status::starting(&target, Method::Icmp, now).checked(&round, now).changed(Verdict::Online, Reason::GatewayReplied)
+        Status::starting("192.168.1.1".to_owned(), Method::Icmp, now).checked(&round, now).changed(Verdict::Online, Reason::GatewayReplied)
     }
 
     #[tokio::test]

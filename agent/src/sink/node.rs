@@ -1,37 +1,107 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Node;
+use chrono::{DateTime, SecondsFormat};
+use k8s_openapi::api::core::v1::Node as ApiNode;
 use kube::api::{Api, ObjectMeta, Patch, PatchParams};
-use kube::core::PartialObjectMetaExt;
+use kube::core::{PartialObjectMeta, PartialObjectMetaExt};
+use tokio::sync::{Mutex, watch};
 
-use super::{LabelKey, Sink, SinkError};
+use super::{Sink, SinkError};
+use crate::cluster::{Events, FIELD_MANAGER, Kind, LabelKey, LeaseKeeper, Node, Seen, hint, lease_name};
 use crate::status::Status;
 use crate::verdict::Verdict;
 
-/// Under this name the API server books what is ours: labels and annotations of others stay untouched, and ours of last time that
-/// are missing from an apply (the round trip, once there is none) are removed.
-const FIELD_MANAGER: &str = "edgeloop-agent";
-
-/// An apply that changes nothing writes nothing on the server, so this costs one small request a node.
+/// An apply that changes nothing writes nothing on the server, so this costs two small requests a node.
 const REPEAT: Duration = Duration::from_secs(300);
 
-/// The label of our own node, `online` or `offline`, and since when, why and the round trip as annotations.
+/// The label of our own node, `online` or `offline`, and since when, why and the round trip as annotations; an Event at each change.
 ///
 /// Server-side apply, forced: the key is ours, also after somebody set it by hand. Apply would create a node that is not there;
 /// the account must have `patch` on nodes and not `create`, which makes that an error.
-#[derive(Clone)]
 pub struct NodeLabel {
-    nodes: Api<Node>,
+    nodes: Api<PartialObjectMeta<ApiNode>>,
     name: String,
     key: LabelKey,
+    events: Events,
+    lease: Option<Arc<Mutex<LeaseKeeper>>>,
+    seen: watch::Receiver<Seen>,
+    recovered: watch::Receiver<()>,
+    written: Option<Written>,
+    failed: bool,
+}
+
+/// What the node was left with.
+#[derive(Debug, PartialEq, Eq)]
+struct Written {
+    uid: String,
+    label: &'static str,
 }
 
 impl NodeLabel {
-    /// For the node `name`.
+    /// For the node `name`; `seen` is what the watch of it says, `recovered` rings when the API server is back.
     #[must_use]
-    pub fn new(client: kube::Client, name: String, key: LabelKey) -> Self {
-        NodeLabel { nodes: Api::all(client), name, key }
+    pub fn new(client: kube::Client, name: String, key: LabelKey, seen: watch::Receiver<Seen>, recovered: watch::Receiver<()>) -> Self {
+        let events = Events::new(client.clone(), "agent", name.clone());
+        NodeLabel { nodes: Api::all(client), name, key, events, lease: None, seen, recovered, written: None, failed: false }
+    }
+
+    /// Writes nothing unless this Lease stands: a reaper that sees it stand still would undo the label at once.
+    #[must_use]
+    pub fn behind(self, lease: Arc<Mutex<LeaseKeeper>>) -> Self {
+        NodeLabel { lease: Some(lease), ..self }
+    }
+
+    async fn write(&mut self, status: &Status) -> Result<(), SinkError> {
+        let failed = |source| SinkError::Node { node: self.name.clone(), hint: hint(&source), source: Box::new(source) };
+        // What comes after this is news, what came before is not: we look ourselves.
+        self.seen.mark_unchanged();
+        self.recovered.mark_unchanged();
+        if let Some(lease) = &self.lease {
+            let lease_failed = |source| SinkError::Lease { lease: lease_name(&self.name), hint: hint(&source), source: Box::new(source) };
+            lease.lock().await.ensure().await.map_err(lease_failed)?;
+        }
+        let before = Node::of(&self.nodes.get(&self.name).await.map_err(failed)?, &self.key);
+        let label = status.status.as_str();
+        let changed = before.label.as_deref() != Some(label);
+        let mut since = status.since.to_rfc3339_opts(SecondsFormat::Secs, true);
+        let mut reason = status.reason.as_str().to_owned();
+        // An agent that has just started finds what its predecessor found: nothing began with it.
+        if let (false, Some(earlier), Some(why)) = (changed, before.since, before.reason)
+            && DateTime::parse_from_rfc3339(&earlier).is_ok_and(|earlier| earlier < status.since)
+        {
+            (since, reason) = (earlier, why);
+        }
+        let mut annotations = BTreeMap::from([(self.key.annotation("since"), since), (self.key.annotation("reason"), reason)]);
+        annotations.extend(status.rtt_ms.map(|rtt| (self.key.annotation("rtt-ms"), format!("{rtt:.3}"))));
+        let labels = BTreeMap::from([(self.key.to_string(), label.to_owned())]);
+        let metadata = ObjectMeta { labels: Some(labels), annotations: Some(annotations), ..ObjectMeta::default() };
+        let patch = Patch::Apply(metadata.into_request_partial::<ApiNode>());
+        let after = self.nodes.patch(&self.name, &PatchParams::apply(FIELD_MANAGER).force(), &patch).await.map_err(failed)?;
+        let uid = after.metadata.uid.unwrap_or_default();
+        if changed {
+            tracing::info!(node = self.name, label = %self.key, from = before.label, to = label, "node labelled");
+            let (kind, event) = match status.status {
+                Verdict::Online => (Kind::Normal, "NetworkOnline"),
+                _ => (Kind::Warning, "NetworkOffline"),
+            };
+            let was = before.label.as_deref().unwrap_or("without the label");
+            let note = format!("gateway {}: {} ({label}, was {was})", status.target, status.reason);
+            self.events.tell(&self.name, Some(&uid), kind, event, note).await;
+        }
+        self.written = Some(Written { uid, label });
+        Ok(())
+    }
+
+    /// Whether the node is as we left it.
+    fn stands(&self) -> bool {
+        match (&*self.seen.borrow(), &self.written) {
+            (Seen::Present(node), Some(written)) => node.uid == written.uid && node.label.as_deref() == Some(written.label),
+            // Nothing was written yet, or there is nothing to write to.
+            (Seen::Present(_), None) => false,
+            (Seen::Absent | Seen::Unknown, _) => true,
+        }
     }
 }
 
@@ -49,33 +119,26 @@ impl Sink for NodeLabel {
         Some(REPEAT)
     }
 
-    async fn tell(&mut self, status: &Status) -> Result<(), SinkError> {
-        let mut annotations = BTreeMap::from([
-            (self.key.annotation("since"), status.since.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)),
-            (self.key.annotation("reason"), status.reason.as_str().to_owned()),
-        ]);
-        annotations.extend(status.rtt_ms.map(|rtt| (self.key.annotation("rtt-ms"), format!("{rtt:.3}"))));
-        let labels = BTreeMap::from([(self.key.to_string(), status.status.as_str().to_owned())]);
-        let metadata = ObjectMeta { labels: Some(labels), annotations: Some(annotations), ..ObjectMeta::default() };
-        let patch = Patch::Apply(metadata.into_request_partial::<Node>());
-        let params = PatchParams::apply(FIELD_MANAGER).force();
-        match self.nodes.patch_metadata(&self.name, &params, &patch).await {
-            Ok(_) => {
-                tracing::info!(node = self.name, label = %self.key, value = %status.status, "node labelled");
-                Ok(())
+    async fn undone(&mut self) {
+        loop {
+            tokio::select! {
+                changed = self.seen.changed() => match changed {
+                    Ok(()) if !self.stands() => return,
+                    Ok(()) => {}
+                    // Nobody watches: the repetition is all that there is.
+                    Err(_) => std::future::pending().await,
+                },
+                Ok(()) = self.recovered.changed(), if self.failed => return,
+                else => std::future::pending().await,
             }
-            Err(error) => Err(SinkError::Node { node: self.name.clone(), hint: hint(&error), source: Box::new(error) }),
         }
     }
-}
 
-fn hint(error: &kube::Error) -> &'static str {
-    match error {
-        kube::Error::Api(status) if matches!(status.code, 401 | 403) => {
-            "the API server refuses; its account needs `patch` on nodes, and NODE_NAME must be this node's name"
-        }
-        kube::Error::Api(status) if status.code == 404 => "there is no such node; NODE_NAME must be this node's name (spec.nodeName)",
-        kube::Error::Api(_) => "the API server refuses",
-        _ => "the API server cannot be reached",
+    async fn tell(&mut self, status: &Status) -> Result<(), SinkError> {
+        // Also where the time limit around this drops it half-way.
+        self.failed = true;
+        let result = self.write(status).await;
+        self.failed = result.is_err();
+        result
     }
 }
