@@ -9,15 +9,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
-use crate::client::Client;
+use crate::{client::Client, load::Load};
 
 /// How long a benchmark waits for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often it looks: a hundredth of the shortest time that is asked for.
 const LOOK: Duration = Duration::from_millis(5);
+
+/// Engines that have not changed for so long stay.
+const SETTLED: Duration = Duration::from_secs(4);
 
 /// See the module's head. Dropping it ends the process.
 #[derive(Debug)]
@@ -89,6 +92,25 @@ impl Inferer {
         until(&format!("{version} is in service"), || version_in_service(&mut client).as_deref() == Some(version))
     }
 
+    /// Keeps it busy until its engines stay as they are: chosen, in the images' shape, with all instances.
+    ///
+    /// # Errors
+    /// A request fails, or engines go on changing.
+    pub fn warm(&self, images: &[Vec<u8>]) -> anyhow::Result<()> {
+        let engines = || model(&mut Client::new(self.serving)).map(|model| model["engine"].clone());
+        let load =
+            Load { address: self.serving, images: images.to_vec(), content_type: "image/jpeg", clients: 4, duration: SETTLED, rate: None };
+        for _ in 0..20 {
+            let before = engines();
+            let failed = load.run()?.failed;
+            ensure!(failed == 0, "{failed} requests failed while it was warmed");
+            if before == engines() {
+                return Ok(());
+            }
+        }
+        bail!("its engines go on changing")
+    }
+
     /// A metric's sum over its labels that contain `label`.
     ///
     /// # Errors
@@ -134,8 +156,12 @@ impl Drop for Inferer {
 
 /// The version that a client sees in service.
 pub fn version_in_service(client: &mut Client) -> Option<String> {
+    Some(model(client)?["version"].as_str()?.to_owned())
+}
+
+fn model(client: &mut Client) -> Option<Value> {
     let (_, body) = client.get("/v1/model").ok().filter(|(status, _)| *status == 200)?;
-    Some(serde_json::from_str::<Value>(&body).ok()?["version"].as_str()?.to_owned())
+    serde_json::from_str(&body).ok()
 }
 
 /// Waits for a condition.

@@ -152,11 +152,15 @@ impl Engines {
     }
 
     /// Makes the shape beforehand that images wanted of the engines that serve now: without it a new version would do two fifths of
-    /// its work in vain for a second, on a box that has that much to do.
+    /// its work in vain for a second, on a box that has that much to do. While no images come it is made afterwards, and the new version
+    /// serves the sooner.
     pub(crate) fn take_over(&self, before: &Engines, model: &Model<'_>) {
         let (Some(demand), Some(known)) = (&self.demand, &before.demand) else { return };
         let Some(other) = before.other().filter(|_| before.side() == self.side()) else { return };
         demand.follow(known);
+        if !known.is_live() {
+            return;
+        }
         match self.factory.make_shape(&self.square(), model, other.shape) {
             Ok(resident) => self.other.store(Some(Arc::new(resident))),
             Err(reason) => {

@@ -106,6 +106,8 @@ pub struct Candidate<'a> {
     pub onnx: &'a [u8],
     /// What it must reproduce.
     pub check: &'a CheckSet,
+    /// Nothing serves meanwhile: the child need not give way.
+    pub urgent: bool,
 }
 
 /// A child that waits for its candidate. Dropping it kills it.

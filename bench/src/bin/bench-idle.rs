@@ -15,6 +15,9 @@ use edgeloop_bench::{
 use edgeloop_store::Store;
 use serde_json::json;
 
+/// Nothing for so long is idling; and whatever a swap leaves to do is done by then.
+const IDLE: Duration = Duration::from_secs(2);
+
 /// Measures starts, swaps and idling.
 #[derive(Parser)]
 struct Args {
@@ -47,29 +50,36 @@ fn main() -> anyhow::Result<()> {
     let photo = versions::jpeg(1280, 720, 1)?;
     let program = program()?;
     let quiet = ("INFERENCE_FOLDER", "false");
+    let cache = folder.path().join("cache");
+    let cache = ("CACHE_DIR", cache.to_str().context("a temporary folder has a plain name")?);
 
     let mut starts = Vec::new();
     for _ in 0..times {
         let began = Instant::now();
-        let inferer = Inferer::start(&program, &models, &[("DEVICE", &device), quiet])?;
+        let inferer = Inferer::start(&program, &models, &[("DEVICE", &device), cache, quiet])?;
         inferer.ready()?;
         starts.push(began.elapsed());
     }
 
-    let inferer = Inferer::start(&program, &models, &[("DEVICE", &device), quiet])?;
+    let inferer = Inferer::start(&program, &models, &[("DEVICE", &device), cache, quiet])?;
     inferer.ready()?;
+    inferer.warm(std::slice::from_ref(&photo))?;
     let with_notices = swaps(&store, &inferer, &names, times, &photo)?;
     drop(inferer);
     let seconds = interval.to_string();
-    let inferer =
-        Inferer::start(&program, &models, &[("DEVICE", &device), quiet, ("MODEL_NOTICES", "false"), ("CHECK_MODEL_INTERVAL", &seconds)])?;
+    let inferer = Inferer::start(
+        &program,
+        &models,
+        &[("DEVICE", &device), cache, quiet, ("MODEL_NOTICES", "false"), ("CHECK_MODEL_INTERVAL", &seconds)],
+    )?;
     inferer.ready()?;
+    inferer.warm(std::slice::from_ref(&photo))?;
     let without = swaps(&store, &inferer, &names, times.min(5), &photo)?;
     drop(inferer);
 
     fill(&pictures, images)?;
     let dir = pictures.to_str().context("a temporary folder has a plain name")?;
-    let inferer = Inferer::start(&program, &models, &[("DEVICE", &device), ("IMAGES_DIR", dir)])?;
+    let inferer = Inferer::start(&program, &models, &[("DEVICE", &device), cache, ("IMAGES_DIR", dir)])?;
     let began = Instant::now();
     let inferred = || inferer.metric("edgeloop_infer_images_total", "folder").unwrap_or(0.0);
     while inferred() < images as f64 {
@@ -109,6 +119,7 @@ fn main() -> anyhow::Result<()> {
 fn swaps(store: &Store, inferer: &Inferer, names: &[String], times: usize, photo: &[u8]) -> anyhow::Result<Vec<Duration>> {
     let mut client = Client::new(inferer.serving);
     let mut taken = Vec::new();
+    std::thread::sleep(IDLE);
     for n in 0..times {
         let name = &names[n % names.len()];
         let promoted = store.promote(&name.parse()?, "bench", "next", false);
@@ -118,8 +129,7 @@ fn swaps(store: &Store, inferer: &Inferer, names: &[String], times: usize, photo
         let (status, answer) = client.infer(photo)?;
         ensure!(status == 200 && answer["model"] == name.as_str(), "{status} {answer}");
         taken.push(moved.elapsed());
-        // Whatever a swap leaves to do is done by then.
-        std::thread::sleep(Duration::from_secs(1));
+        std::thread::sleep(IDLE);
     }
     Ok(taken)
 }

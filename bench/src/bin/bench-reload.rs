@@ -73,26 +73,26 @@ fn main() -> anyhow::Result<()> {
     let Args { swaps, minutes, steady, device, picture, out } = Args::parse();
     let &[width, height] = picture.as_slice() else { unreachable!("clap counts them") };
     let folder = tempfile::tempdir()?;
-    let store = Store::create(folder.path())?;
+    let store = Store::create(folder.path().join("models"))?;
     let names = SEEDS.map(|seed| versions::publish(&store, seed)).into_iter().collect::<anyhow::Result<Vec<_>>>()?;
     let images = (0..4).map(|seed| versions::jpeg(width, height, seed)).collect::<anyhow::Result<Vec<_>>>()?;
-    let inferer = Inferer::start(
-        &program()?,
-        folder.path(),
-        &[("DEVICE", &device), ("INFERENCE_FOLDER", "false"), ("QUEUE", "64"), ("LOG_LEVEL", "warn")],
-    )?;
+    let (models, cache) = (folder.path().join("models"), folder.path().join("cache"));
+    let cache = cache.to_str().context("a temporary folder has a plain name")?;
+    let settings =
+        [("DEVICE", device.as_str()), ("CACHE_DIR", cache), ("INFERENCE_FOLDER", "false"), ("QUEUE", "64"), ("LOG_LEVEL", "warn")];
+    let inferer = Inferer::start(&program()?, &models, &settings)?;
     inferer.ready()?;
+    inferer.warm(&images)?;
 
     let promote = |name: &str| store.promote(&name.parse()?, "bench", "next", false).map(drop).map_err(anyhow::Error::from);
     let mut references = References::new();
     for name in &names {
         promote(name)?;
         inferer.serves(name)?;
-        // Where engines are chosen while the first one serves, what is compared is what will be compared.
-        std::thread::sleep(Duration::from_secs(1));
         references.insert(name.clone(), reference(inferer.serving, &images)?);
     }
 
+    inferer.warm(&images)?;
     let closed =
         Load { address: inferer.serving, images: images.clone(), content_type: "image/jpeg", clients: 4, duration: CAPACITY, rate: None }
             .run()?;

@@ -300,7 +300,7 @@ impl EngineFactory {
         let options = self.options(resident.kind, resident.shape, threads);
         let mut engine = self.runtime.load(model.onnx, &options).map_err(|e| e.to_string())?;
         if resident.shape == Shape::square(model.side) {
-            model.check.reproduce(&mut *engine)?;
+            model.check.reproduce_share(&mut *engine, 0, self.every(resident.kind, model, resident.shape, 1))?;
         } else {
             model.check.look_alike(&mut *engine, resident.shape, None)?;
         }
@@ -319,7 +319,7 @@ impl EngineFactory {
         } else {
             let options = self.options(Kind::SAFE, shape, 1);
             // Without ONNX Runtime there is nothing to hold it against but numbers.
-            let tried = self.try_first(Kind::SAFE, model, shape).is_ok();
+            let tried = self.try_first(Kind::SAFE, model, shape, false).is_ok();
             tried.then(|| load::quietly(|| self.runtime.load(model.onnx, &options)).ok()).flatten()
         };
         let mut engines = self.load_raw(square.kind, model, shape, false).map_err(|e| e.to_string())?;

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Height and width of an input in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -26,6 +27,8 @@ impl std::fmt::Display for Shape {
 const STRIDE: u32 = 32;
 /// A shape must save at least this share of the square's pixels to be worth its memory, in percent.
 const LEAST_GAIN: u64 = 15;
+/// Images are coming while the last one is no older than this.
+const LIVE: Duration = Duration::from_secs(1);
 /// Images that are looked back on.
 const WINDOW: usize = 64;
 /// So many of them must want a shape: an odd image makes no engine.
@@ -74,6 +77,7 @@ pub struct Demand {
 #[derive(Debug, Default)]
 struct State {
     recent: VecDeque<Shape>,
+    last: Option<Instant>,
     refused: Vec<Shape>,
 }
 
@@ -89,6 +93,7 @@ impl Demand {
             state.recent.pop_front();
         }
         state.recent.push_back(shape);
+        state.last = Some(Instant::now());
     }
 
     /// The shape that is worth an engine now: wanted often, by more images than `resident` if that one is kept, and not refused.
@@ -107,8 +112,18 @@ impl Demand {
 
     /// Goes on from what the images before wanted.
     pub fn follow(&self, before: &Demand) {
-        let recent = before.lock().recent.clone();
-        self.lock().recent = recent;
+        let (recent, last) = {
+            let before = before.lock();
+            (before.recent.clone(), before.last)
+        };
+        let mut state = self.lock();
+        (state.recent, state.last) = (recent, last);
+    }
+
+    /// Whether images are coming.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.lock().last.is_some_and(|last| last.elapsed() < LIVE)
     }
 
     /// No engine can be had for `shape`.

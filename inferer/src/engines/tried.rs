@@ -93,8 +93,14 @@ impl EngineFactory {
         self.tried.lock().good.iter().any(|(digest, k, s)| (digest.as_str(), *k, *s) == (model.digest, kind, shape))
     }
 
-    /// Has a child load and run a model, unless one has.
-    pub(super) fn try_first(&self, kind: Kind, model: &Model<'_>, shape: Shape) -> Result<(), MakeError> {
+    /// Every how many-th image of the check file each of `engines` runs: all of them together every image, or, where a child has just
+    /// reproduced them with the same bytes and the same library, one to warm it.
+    pub(super) fn every(&self, kind: Kind, model: &Model<'_>, shape: Shape, engines: usize) -> usize {
+        if self.is_tried(kind, model, shape) { engines.max(model.check.len()) } else { engines }
+    }
+
+    /// Has a child load and run a model, unless one has. `urgent`: nothing serves meanwhile that it should give way to.
+    pub(super) fn try_first(&self, kind: Kind, model: &Model<'_>, shape: Shape, urgent: bool) -> Result<(), MakeError> {
         // What cannot be had at all says so better here.
         self.check_failures(kind)?;
         let Some(trials) = &self.tried.trials else { return Ok(()) };
@@ -112,8 +118,8 @@ impl EngineFactory {
             Some(trial) => trial,
             None => trials.start(kind.device)?,
         };
-        // All cores, whatever the plan: it has the lowest claim on them, and there is only one.
-        let candidate = Candidate { kind, threads: limits::available_cpus(), shape, onnx: model.onnx, check: model.check };
+        // All cores, whatever the plan: there is only one, and it gives way.
+        let candidate = Candidate { kind, threads: limits::available_cpus(), shape, onnx: model.onnx, check: model.check, urgent };
         let verdict = trial.run(&candidate)?;
         let mut state = self.tried.lock();
         state.spent += started.elapsed();

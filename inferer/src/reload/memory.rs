@@ -73,3 +73,58 @@ impl Memory {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
+    use edgeloop_store::{Architecture, Decision, Draft, FileKind, Owner, Producer};
+
+    use super::super::decide::{Action, decide};
+    use super::*;
+
+    #[test]
+    fn a_version_that_was_incomplete_is_tried_when_its_files_have_changed_and_are_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::create(dir.path()).unwrap();
+        let draft = Draft {
+            architecture: Architecture { family: "yolov8".into(), scale: "n".into() },
+            image_size: 64,
+            classes: vec!["bolt".into()],
+            dataset: Default::default(),
+            training: Default::default(),
+            metrics: Default::default(),
+            compared_with: None,
+            producer: Producer { name: "test".into(), version: "0".into(), host: "here".into() },
+            files: vec![(FileKind::Weights, vec![0]), (FileKind::Onnx, b"whole".to_vec()), (FileKind::Check, vec![0])],
+        };
+        let lock = store.lock_training(&Owner::current("test")).unwrap();
+        let metadata = store.publish(&lock, draft, Decision::Promote { reason: "test".into() }).unwrap();
+        let onnx = dir.path().join(FileKind::Onnx.file_name(&metadata.version));
+        std::fs::write(&onnx, b"who").unwrap();
+
+        let version = metadata.version.clone();
+        let target = Target { version: version.clone(), digest: String::new(), promotion: 1, predecessors: Vec::new() };
+        let (mut memory, mut now) = (Memory::new(), Instant::now());
+        let stamp = store.stamp(&metadata);
+        let error = store.read_verified(&metadata, FileKind::Onnx).unwrap_err();
+        for _ in 0..6 {
+            memory.found_incomplete(&error, metadata.clone(), stamp.clone(), now);
+            let again = memory.quarantine.note(&version, error.to_string(), &target, now);
+            memory.look_at_files(&store, &target, now);
+            let next = decide(Some(&target), None, &memory.quarantine, now, now);
+            assert_eq!(next, Action::Keep(Some(again)), "nobody has touched it");
+            now = again;
+        }
+        now -= Duration::from_secs(100);
+        let next = |memory: &Memory, now| decide(Some(&target), None, &memory.quarantine, now, now);
+        std::fs::write(&onnx, b"whole").unwrap();
+        memory.look_at_files(&store, &target, now);
+        assert_eq!(next(&memory, now), Action::Keep(Some(now + SETTLED)), "it may go on changing");
+        assert_eq!(next(&memory, now + SETTLED), Action::Load(version.clone()));
+        store.read_verified(&metadata, FileKind::Onnx).unwrap();
+        memory.found_whole(&version);
+        assert!(memory.incomplete.is_none());
+    }
+}

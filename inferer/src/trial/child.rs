@@ -17,7 +17,7 @@ use crate::engines::kind::Kind;
 pub const NAME: &str = "try-candidate";
 
 /// How much less the child counts than serving when cores are short. 10 is a tenth of the share: enough to come through on a
-/// saturated box, too little to be felt there.
+/// saturated box, too little to be felt there. Opening the library comes before: a tenth of a second at most.
 const NICENESS: i32 = 10;
 /// Open files that loading a library and a model needs, with a margin.
 const FILES: u64 = 256;
@@ -58,7 +58,6 @@ fn cut_off(parent: i32) -> io::Result<()> {
         return Err(io::Error::other("the process that asked has gone"));
     }
     rustix::thread::set_name(c"candidate")?;
-    nice(NICENESS)?;
     rustix::thread::set_no_new_privs(true)?;
     // Raising it needs no privilege: when memory runs out, this process goes and not the server.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
@@ -88,6 +87,9 @@ fn answer(device: Device) -> io::Result<()> {
     // that cannot be had says so when it is asked for.
     let _ = library_version(device);
     let header = Header::read(&mut socket)?;
+    if !header.urgent {
+        nice(NICENESS)?;
+    }
     bound(header.memory, header.seconds)?;
     let (onnx, check) = header.read_files(&mut socket)?;
     let verdict = match judge(&header, &onnx, &check) {

@@ -25,6 +25,8 @@ pub(super) struct Header {
     pub memory: u64,
     /// Seconds of CPU time.
     pub seconds: u64,
+    /// Nothing serves meanwhile.
+    pub urgent: bool,
     onnx: usize,
     check: Sizes,
 }
@@ -43,9 +45,9 @@ pub(super) enum Verdict {
 
 impl Header {
     pub fn new(candidate: &Candidate<'_>, memory: u64, seconds: u64) -> Self {
-        let Candidate { kind, threads, shape, onnx, check } = candidate;
+        let Candidate { kind, threads, shape, onnx, check, urgent } = *candidate;
         let (check, _) = check.parts();
-        Self { kind: *kind, threads: *threads, height: shape.height, width: shape.width, memory, seconds, onnx: onnx.len(), check }
+        Self { kind, threads, height: shape.height, width: shape.width, memory, seconds, urgent, onnx: onnx.len(), check }
     }
 
     pub fn shape(&self) -> Shape {

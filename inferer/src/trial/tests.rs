@@ -24,7 +24,8 @@ fn sent(candidate: &Candidate<'_>, header: &Header) -> Vec<u8> {
 #[test]
 fn what_is_sent_is_what_is_read() {
     let check = check(2);
-    let candidate = Candidate { kind: Kind::SAFE, threads: 2, shape: Shape { height: 32, width: 64 }, onnx: b"a model", check: &check };
+    let candidate =
+        Candidate { kind: Kind::SAFE, threads: 2, shape: Shape { height: 32, width: 64 }, onnx: b"a model", check: &check, urgent: false };
     let bytes = sent(&candidate, &Header::new(&candidate, 1 << 30, 17));
     let mut rest = bytes.as_slice();
     let header = Header::read(&mut rest).unwrap();
@@ -63,7 +64,7 @@ fn memory_is_reckoned_from_the_model_and_never_more_than_is_left(
     #[case] most: u64,
 ) {
     let (check, onnx) = (check(4), vec![0; 12 << 20]);
-    let candidate = Candidate { kind: Kind::SAFE, threads: 2, shape: Shape::square(64), onnx: &onnx, check: &check };
+    let candidate = Candidate { kind: Kind::SAFE, threads: 2, shape: Shape::square(64), onnx: &onnx, check: &check, urgent: false };
     let memory = memory_for(&candidate, limit, own);
     assert!((least..=most).contains(&memory), "{memory}");
 }

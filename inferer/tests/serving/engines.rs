@@ -258,7 +258,7 @@ fn instances_run_requests_beside_each_other() {
 }
 
 /// A model for any shape: every anchor says the same box and its patch's brightness.
-fn publish_shapeless(store: &Store) -> Metadata {
+pub fn publish_shapeless(store: &Store) -> Metadata {
     const SIDE: usize = 128;
     let names = ("names".to_owned(), "{0: 'bright', 1: 'sign'}".to_owned());
     let toy = Toy { scales: [0.0, 0.0, 0.0, 0.0, 1.0, 0.0], offsets: vec![64.0, 48.0, 32.0, 32.0, 0.0, 0.0], metadata: vec![names] };

@@ -136,7 +136,9 @@ fn mutated_models_crash_nothing_hang_nothing_and_take_no_memory() {
     assert!(outcomes.len() > 2, "too few kinds of mutants: {outcomes:?}");
     let last = publish(&store, 0.7).version;
     wait_for("a whole version", || (program.version()? == last.as_str()).then_some(()));
-    assert!(program.is_alive() && program.children().is_empty(), "children are left: {:?}", program.children());
+    assert!(program.is_alive());
+    // The kernel takes a moment to take down what is killed.
+    wait_for("the end of every child", || program.children().is_empty().then_some(()));
     // A real network's engine beside a toy's, and what the allocator keeps: 200 MB is far below what one leaked mutant in a
     // hundred would come to.
     assert!(program.memory_kb("VmRSS") < settled.max(150_000) + 100_000, "{} kB", program.memory_kb("VmRSS"));

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use edgeloop_store::Store;
 
+use crate::engines::publish_shapeless;
 use crate::overload::{Gate, GatedRuntime, Opens};
 use crate::support::*;
 
@@ -113,4 +114,25 @@ fn without_change_notices_the_timer_finds_it() {
     std::fs::remove_file(&link).unwrap();
     std::os::unix::fs::symlink(&other, &link).unwrap();
     wait_for("the other folder's version", || (inferer.version()? == second.version.as_str()).then_some(()));
+}
+
+#[test]
+fn a_new_version_comes_in_the_shape_that_the_images_want() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::create(dir.path()).unwrap();
+    publish_shapeless(&store);
+    let inferer = Inferer::ready(dir.path(), &["--shapes", "auto"]);
+    let (wide, square) = (jpeg(&quarter(128, 64, 0)), jpeg(&quarter(64, 64, 0)));
+    let shapes = |model: serde_json::Value| model["engine"]["shapes"].as_array().unwrap().len();
+    (0..20).for_each(|_| assert_eq!(inferer.post("image/jpeg", &wide).0, 200));
+    wait_for("the wide shape", || (shapes(inferer.get(inferer.serving, "/v1/model").1) == 2).then_some(()));
+    let second = publish_shapeless(&store).version;
+    let model = wait_for("the new version", || {
+        let model = inferer.get(inferer.serving, "/v1/model").1;
+        // Images of another shape: what the new version has for wide ones it was given.
+        assert_eq!(inferer.post("image/jpeg", &square).0, 200);
+        (model["version"] == second.as_str()).then_some(model)
+    });
+    assert_eq!(shapes(model.clone()), 2, "{model}");
+    assert_eq!(inferer.post("image/jpeg", &wide).0, 200);
 }

@@ -22,13 +22,11 @@ impl EngineFactory {
     /// Loads the planned number of instances and holds them against the check file.
     pub(super) fn load_checked(&self, kind: Kind, model: &Model<'_>, shape: Shape, urgent: bool) -> Result<Loaded, MakeError> {
         let before = budget::resident();
-        self.try_first(kind, model, shape)?;
+        self.try_first(kind, model, shape, urgent)?;
         let started = Instant::now();
         let mut engines = self.load_raw(kind, model, shape, urgent)?;
         let load = started.elapsed();
-        // A child has just reproduced them all with the same bytes and the same library: one image warms an instance.
-        let tried = self.is_tried(kind, model, shape);
-        let of = if tried { engines.len().max(model.check.len()) } else { engines.len() };
+        let of = self.every(kind, model, shape, engines.len());
         verify(&mut engines, model, of, self.is_quiet(urgent)).map_err(MakeError::Check)?;
         let check = started.elapsed() - load;
         let bytes = cost(before, &engines, model);
@@ -36,7 +34,7 @@ impl EngineFactory {
     }
 
     pub(super) fn load_raw(&self, kind: Kind, model: &Model<'_>, shape: Shape, urgent: bool) -> Result<Vec<Box<dyn Engine>>, MakeError> {
-        self.try_first(kind, model, shape)?;
+        self.try_first(kind, model, shape, urgent)?;
         let options = self.options(kind, shape, self.plan.threads);
         let load = || self.runtime.load_many(model.onnx, &options, self.plan.instances);
         // OpenVINO makes threads while it compiles, whatever their number.
