@@ -133,23 +133,24 @@ def load(side, clients, images, seconds, rate=None):
 
 def warm(side, images):
     """Until nothing changes any more: engines of other kinds and shapes are made while the first one serves."""
-    before, deadline = None, time.monotonic() + 60
+    seen, deadline = [], time.monotonic() + 60
     while True:
         load(side, 4, images, 3)
-        now = engine() if side == "ours_auto" else None
-        if now == before:
-            return now
+        if side != "ours_auto":
+            return
+        seen.append(engine())
+        if len(seen) > 2 and seen[-1] == seen[-2] == seen[-3]:
+            return
         if time.monotonic() > deadline:
-            sys.exit(f"{side} still changes its engines: {now}")
-        before = now
+            sys.exit(f"{side} still changes its engines: {seen[-1]}")
 
 
 def engine():
-    """Which engines of ours serve now."""
+    """Which engines of ours serve now; each one that is made takes memory."""
     connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=30)
     connection.request("GET", "/v1/model")
     found = json.loads(connection.getresponse().read())["engine"]
-    return {key: found[key] for key in ("device", "precision", "instances", "threads", "solo", "shapes")}
+    return {key: found[key] for key in ("device", "precision", "instances", "threads", "solo", "shapes", "memory_mb")}
 
 
 def measure(side, size, images):
@@ -170,6 +171,8 @@ def raw(size, images):
 
 
 def median(runs):
+    if all(run == runs[0] for run in runs):
+        return runs[0]
     if isinstance(runs[0], list):
         return [median(list(rows)) for rows in zip(*runs)]
     if isinstance(runs[0], dict):
