@@ -1,7 +1,13 @@
-//! `edgeloop doctor`: what this box has that the inferer can use, and with `--tune` which settings make it fastest here.
+//! `edgeloop doctor`: what is wrong with the loop on this box or in the cluster and what to type, what this box has that the inferer
+//! can use, and with `--tune` which settings make it fastest here.
 //!
 //! Looks and measures; changes nothing.
 
+mod cluster;
+mod facts;
+mod finding;
+mod single_box;
+mod subject;
 mod tune;
 
 use std::io::{ErrorKind, Write};
@@ -11,21 +17,43 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use edgeloop_engine::{Device, cpu, library_version};
-use edgeloop_model::onnx::{OnnxMeta, emit};
-use edgeloop_model::{Network, Scale, Weights};
 use edgeloop_service::exit::{BAD_INPUT, WithExitCode};
-use edgeloop_service::limits;
-use edgeloop_store::{FileKind, Store};
+use serde_json::json;
 
-/// Looks at this box, and measures it with `--tune`.
+use finding::Finding;
+
+/// Looks for what is wrong, on this box and in the cluster, and says what to type. Measures the box with `--tune`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+  edgeloop doctor                     this box; the cluster too where KUBECONFIG is set or this is a pod
+  edgeloop doctor --cluster           the cluster of the kubeconfig
+  edgeloop doctor --json | jq '.findings[] | select(.severity == \"error\")'
+  edgeloop doctor --tune              which engine and how many instances and threads are fastest here
+
+Ends as monitoring plugins do: 0 all well, 1 with warnings, 2 with errors, 3 when the cluster cannot be asked.")]
 pub struct DoctorArgs {
+    /// Look at the cluster that the kubeconfig names, and not at a loop on this box
+    #[arg(long)]
+    pub cluster: bool,
+
+    /// Namespace of the release, where the account may not see all of them [default: the kubeconfig's]
+    #[arg(long, short, env = "NAMESPACE")]
+    pub namespace: Option<String>,
+
+    /// Key of the node label
+    #[arg(long, env = "NODE_LABEL_KEY", default_value = "myapp.com/network-status")]
+    pub node_label_key: String,
+
+    /// The state folder of `edgeloop up`
+    #[arg(long, env = "STATE_DIR", default_value = "./data", value_name = "DIR")]
+    pub state_dir: PathBuf,
+
     /// Measure engines, precisions, instances and threads, and print the settings to use. Keep the box otherwise idle meanwhile
     #[arg(long)]
     pub tune: bool,
 
-    /// Measure the promoted model of this folder; without it a YOLOv8n with random weights
+    /// Look at this folder of models [default: the one that `up` used]; measure its promoted model; without it a YOLOv8n with random
+    /// weights is measured
     #[arg(long, env = "MODEL_DIR")]
     pub model_dir: Option<PathBuf>,
 
@@ -42,88 +70,57 @@ pub struct DoctorArgs {
     pub json: bool,
 }
 
-/// A model to measure with.
-struct Subject {
-    name: String,
-    onnx: Vec<u8>,
-    side: usize,
-}
+/// When the cluster cannot be asked: unknown, in the words of monitoring plugins.
+const UNKNOWN: u8 = 3;
 
 /// Runs the command.
 ///
 /// # Errors
 /// The model cannot be read, or no engine runs it.
 pub fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
-    let DoctorArgs { tune, model_dir, size, seconds, json } = args;
-    let facts = facts();
-    if !tune {
-        print(&if json { serde_json::to_string_pretty(&facts)? } else { words(&facts) })?;
-        return Ok(ExitCode::SUCCESS);
+    if args.tune { tune(args) } else { look(&args) }
+}
+
+fn look(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
+    let asked = args.cluster || ["KUBECONFIG", "KUBERNETES_SERVICE_HOST"].iter().any(|name| std::env::var_os(name).is_some());
+    let facts = facts::facts();
+    let mut findings = if args.cluster { Vec::new() } else { single_box::look(&args.state_dir, args.model_dir.as_deref()) };
+    let mut unknown = false;
+    if asked {
+        match cluster::Snapshot::read(&args.node_label_key, args.namespace.as_deref()) {
+            Ok(snapshot) => findings.extend(cluster::look(&snapshot)),
+            Err(error) => {
+                unknown = true;
+                findings.push(
+                    Finding::error("cluster-unreachable", format!("{error:#}")).command("kubectl get nodes        # works from here?"),
+                );
+            }
+        }
     }
-    let subject = subject(model_dir, size).exit_code(BAD_INPUT)?;
+    finding::sort(&mut findings);
+    let text = if args.json {
+        serde_json::to_string_pretty(&json!({"box": facts, "findings": findings}))?
+    } else if findings.is_empty() {
+        format!("{}\nNothing is wrong.", facts::words(&facts))
+    } else {
+        format!("{}\n{}", facts::words(&facts), finding::words(&findings))
+    };
+    print(&text)?;
+    Ok(ExitCode::from(if unknown { UNKNOWN } else { finding::exit_code(&findings) }))
+}
+
+fn tune(args: DoctorArgs) -> anyhow::Result<ExitCode> {
+    let DoctorArgs { model_dir, size, seconds, json, .. } = args;
+    let facts = facts::facts();
+    let subject = subject::subject(model_dir, size).exit_code(BAD_INPUT)?;
     let measured = tune::measure(&subject, Duration::from_secs(seconds), |line| eprintln!("{line}"))?;
     let text = if json {
-        serde_json::to_string_pretty(&serde_json::json!({"box": facts, "model": subject.name, "tune": measured}))?
+        serde_json::to_string_pretty(&json!({"box": facts, "model": subject.name, "tune": measured}))?
     } else {
-        format!("{}{}: {} px\n{}", words(&facts), subject.name, subject.side, measured.words())
+        format!("{}{}: {} px\n{}", facts::words(&facts), subject.name, subject.side, measured.words())
     };
     print(&text)?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn facts() -> serde_json::Value {
-    let library = |device| match library_version(device) {
-        Ok(version) => serde_json::json!({"version": version}),
-        Err(error) => serde_json::json!({"missing": error.to_string()}),
-    };
-    let cpu = cpu();
-    serde_json::json!({
-        "cpu": cpu.name,
-        "bf16": cpu.bf16,
-        "fp16": cpu.fp16,
-        "cores": limits::available_cpus(),
-        "quota": limits::cpu_quota(),
-        "memory_limit": limits::memory_limit(),
-        "onnxruntime": library(Device::Cpu),
-        "openvino": library(Device::OpenVino),
-    })
-}
-
-fn words(facts: &serde_json::Value) -> String {
-    let yes = |name: &str| if facts[name] == true { "yes" } else { "no" };
-    let library = |name: &str| {
-        let text = |key: &str| facts[name][key].as_str().map(str::to_owned);
-        text("version").or_else(|| text("missing").map(|why| format!("cannot be used: {why}"))).unwrap_or_default()
-    };
-    let limit = match facts["memory_limit"].as_u64() {
-        Some(bytes) => format!("{} MB", bytes >> 20),
-        None => "none".into(),
-    };
-    format!(
-        "CPU              {}\nbf16, fp16       {}, {}\ncores to use     {}\nmemory limit     {limit}\nONNX Runtime     {}\nOpenVINO         {}\n",
-        facts["cpu"].as_str().unwrap_or_default(),
-        yes("bf16"),
-        yes("fp16"),
-        facts["cores"],
-        library("onnxruntime"),
-        library("openvino"),
-    )
-}
-
-/// The promoted model, or one that is made here.
-fn subject(model_dir: Option<PathBuf>, size: u32) -> anyhow::Result<Subject> {
-    let Some(dir) = model_dir else {
-        let side = (size / 32 * 32) as usize;
-        let network = Network::yolov8(Scale::N, 3);
-        let names = ["a", "b", "c"].map(String::from).into();
-        let meta = OnnxMeta { names, imgsz: side, stride: 32, extra: Vec::new() };
-        let onnx = emit(&network, &Weights::init(&network, 1), &meta).context("the model to measure with cannot be written")?;
-        return Ok(Subject { name: "YOLOv8n with random weights".into(), onnx, side });
-    };
-    let store = Store::open(&dir)?;
-    let pointer = store.pointer()?.with_context(|| format!("nothing is promoted in {}; leave --model-dir out", dir.display()))?;
-    let onnx = store.read_verified(&pointer.metadata, FileKind::Onnx)?;
-    Ok(Subject { name: format!("version {}", pointer.version()), onnx, side: pointer.metadata.image_size as usize })
 }
 
 fn print(text: &str) -> anyhow::Result<()> {

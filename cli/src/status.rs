@@ -88,17 +88,18 @@ impl From<Pointer> for Promoted {
 /// # Errors
 /// When standard output is gone.
 pub fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
-    let report = collect(&args);
+    let report = collect(&args.state_dir, args.model_dir.as_deref());
     let text = if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { render::text(&report, Utc::now()) };
     std::io::stdout().lock().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn collect(args: &StatusArgs) -> Report {
-    let running = Lock::is_held(&args.state_dir);
-    let up = UpState::read(&args.state_dir);
-    let mut report = Report { running, gateway: Gateway::read(&args.state_dir), ..Report::default() };
-    let models = args.model_dir.clone().or(up.as_ref().map(|up| up.model_dir.clone())).unwrap_or(args.state_dir.join("models"));
+/// What is known about the loop in `state_dir`.
+pub(crate) fn collect(state_dir: &Path, model_dir: Option<&Path>) -> Report {
+    let running = Lock::is_held(state_dir);
+    let up = UpState::read(state_dir);
+    let mut report = Report { running, gateway: Gateway::read(state_dir), ..Report::default() };
+    let models = model_dir.map(Path::to_owned).or(up.as_ref().map(|up| up.model_dir.clone())).unwrap_or(state_dir.join("models"));
     read_store(&models, &mut report);
     if running {
         report.serving = up.as_ref().and_then(|up| serving(&up.admin_addr));

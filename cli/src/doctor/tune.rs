@@ -10,7 +10,7 @@ use edgeloop_engine::{Device, EnginePool, Job, LoadOptions, Plan, Precision, cpu
 use edgeloop_service::limits;
 use serde::Serialize;
 
-use super::Subject;
+use super::subject::Subject;
 
 /// Before the clock starts: the first runs allocate.
 const WARM: Duration = Duration::from_millis(300);
