@@ -7,67 +7,37 @@
 mod fleet;
 mod judge;
 mod metrics;
+mod settings;
+mod source;
 
-use std::num::NonZeroU32;
 use std::time::Duration;
 
-use clap::Args;
-use edgeloop_service::admin::{AdminArgs, AdminServer, Health};
+use edgeloop_service::admin::{AdminServer, Health};
 use edgeloop_service::exit::{BAD_INPUT, WithExitCode};
-use edgeloop_service::{build, logs::LogArgs, shutdown::Shutdown};
-use futures::stream::BoxStream;
-use futures::{StreamExt, future};
+use edgeloop_service::{build, shutdown::Shutdown};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt;
 use kube::runtime::watcher::{self, Event};
 use prometheus::Registry;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 pub use fleet::{Fleet, MetaNode, Outcome, Pace, Write};
 pub use judge::{Due, Judge, Label, Patience};
+pub use settings::ReapSettings;
 
 use crate::cluster::{self, node_of_lease};
-use crate::jitter::{Backoff, Jitter};
-use crate::settings::{Names, seconds, seconds_or_none};
 use crate::verdict::Verdict;
 use metrics::Metrics;
+use source::Source;
 
 /// The judge is asked this often.
 const TICK: Duration = Duration::from_secs(1);
 /// Between the two looks at a mass change.
 const SECOND_LOOK: Duration = Duration::from_secs(2);
+/// A turn that comes so late means that we were stopped ourselves (a laptop's lid, a paused VM): nobody's silence counts.
+const PAUSE: Duration = Duration::from_secs(15);
 /// Without a turn of the loop.
 const LIVE_LIMIT: Duration = Duration::from_secs(120);
-
-/// The reaper's settings.
-#[derive(Args, Clone, Debug)]
-pub struct ReapSettings {
-    /// Names in the cluster.
-    #[command(flatten)]
-    pub names: Names,
-    /// Seconds that a node with the label but without a lease is believed.
-    #[arg(long, env = "LEASE_SECONDS", default_value_t = 45.0, value_parser = seconds)]
-    pub lease_seconds: f64,
-    /// Seconds of silence after which an agent is gone for good: label, annotations and lease are removed. 0: never.
-    #[arg(long, env = "FORGET_SECONDS", default_value_t = 86_400.0, value_parser = seconds_or_none)]
-    pub forget_seconds: f64,
-    /// When more than this share of the online nodes (0 to 1; and five at least) seems to be gone at once, a second look comes first.
-    #[arg(long, env = "MASS_SHARE", default_value_t = 0.3, value_parser = share)]
-    pub mass_share: f64,
-    /// Most writes a second.
-    #[arg(long, env = "WRITES_PER_SECOND", default_value = "50")]
-    pub writes_per_second: NonZeroU32,
-    /// Admin port.
-    #[command(flatten)]
-    pub admin: AdminArgs,
-    /// Logs.
-    #[command(flatten)]
-    pub log: LogArgs,
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    text.trim().parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| "give a share, from 0 to 1".to_owned())
-}
 
 /// Runs until `shutdown`.
 ///
@@ -86,12 +56,7 @@ pub async fn run(settings: ReapSettings, shutdown: Shutdown) -> anyhow::Result<(
     let namespace = settings.names.lease_namespace.clone().unwrap_or(namespace);
     let fleet = Fleet::new(client, &namespace, settings.names.node_label_key.clone(), "reaper", Pace::of(settings.writes_per_second));
     tracing::info!(namespace, label = %settings.names.node_label_key, "watching nodes and leases");
-    let patience = Patience {
-        lease: Duration::from_secs_f64(settings.lease_seconds),
-        forget: Duration::from_secs_f64(settings.forget_seconds),
-        mass_share: settings.mass_share,
-    };
-    let mut reaper = Reaper::new(fleet, patience, metrics, health.clone());
+    let mut reaper = Reaper::new(fleet, settings.patience(), metrics, health.clone());
     let server = admin.serve(registry, health, shutdown.clone());
     let reaping = async {
         let mut tick = interval(TICK);
@@ -105,6 +70,7 @@ pub async fn run(settings: ReapSettings, shutdown: Shutdown) -> anyhow::Result<(
                 _ = tick.tick() => {
                     beat.beat();
                     reaper.turn().await;
+                    reaper.turned = Instant::now();
                 }
             }
         }
@@ -119,45 +85,14 @@ pub async fn run(settings: ReapSettings, shutdown: Shutdown) -> anyhow::Result<(
     Ok(())
 }
 
-/// A watch that is made anew when it breaks: only a whole new list says for certain what is there.
-struct Source<T: 'static> {
-    make: Box<dyn Fn() -> BoxStream<'static, watcher::Result<Event<T>>> + Send>,
-    stream: Option<BoxStream<'static, watcher::Result<Event<T>>>>,
-    wait: Option<Instant>,
-    backoff: Backoff,
-}
-
-impl<T: 'static> Source<T> {
-    fn new(make: impl Fn() -> BoxStream<'static, watcher::Result<Event<T>>> + Send + 'static) -> Self {
-        let backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10), Jitter::new());
-        Source { make: Box::new(make), stream: None, wait: None, backoff }
-    }
-
-    async fn next(&mut self) -> watcher::Result<Event<T>> {
-        if let Some(at) = self.wait {
-            sleep_until(at).await;
-            self.wait = None;
-        }
-        match self.stream.get_or_insert_with(&self.make).next().await {
-            Some(event) => event,
-            // A watcher never ends.
-            None => future::pending().await,
-        }
-    }
-
-    /// Begins again, after a pause.
-    fn restart(&mut self) {
-        self.stream = None;
-        self.wait = Some(Instant::now() + self.backoff.delay());
-    }
-}
-
 struct Reaper {
     fleet: Fleet,
     judge: Judge,
     nodes: Source<MetaNode>,
     leases: Source<Lease>,
     start: Instant,
+    /// When the last turn ended.
+    turned: Instant,
     /// When the second look is due, and at whom.
     second: Option<(Instant, Vec<String>)>,
     metrics: Metrics,
@@ -173,6 +108,7 @@ impl Reaper {
             nodes: Source::new(move || of_nodes.watch_nodes()),
             leases: Source::new(move || of_leases.watch_leases()),
             start: Instant::now(),
+            turned: Instant::now(),
             second: None,
             metrics,
             health,
@@ -192,7 +128,7 @@ impl Reaper {
                 self.judge.node(&node.name_any(), node.metadata.uid.as_deref(), if online { Label::Online } else { Label::Other }, now);
             }
             Ok(Event::InitDone) => {
-                self.nodes.backoff.reset();
+                self.nodes.came();
                 self.judge.nodes_end();
             }
             // Its label was taken away, which the selector shows as a deletion, or it is gone.
@@ -212,7 +148,7 @@ impl Reaper {
                 self.saw(&lease, now);
             }
             Ok(Event::InitDone) => {
-                self.leases.backoff.reset();
+                self.leases.came();
                 if !self.judge.in_contact() {
                     tracing::info!("in contact: every lease has its whole length from now on");
                 }
@@ -253,6 +189,10 @@ impl Reaper {
     async fn turn(&mut self) {
         let now = self.now();
         self.metrics.counts(self.judge.counts(), self.judge.in_contact());
+        if self.turned.elapsed() > PAUSE && self.judge.in_contact() {
+            self.lose_contact("we were stopped ourselves");
+            return;
+        }
         let due = self.judge.due(now);
         let confirmed = match self.second.take() {
             Some((at, first)) if Instant::now() < at => {

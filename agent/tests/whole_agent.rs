@@ -189,7 +189,9 @@ fn auto_follows_the_hosts_default_route() {
 #[test]
 fn auto_in_a_pods_own_network_is_a_wrong_setting() {
     for (host_ip, says) in [(None, "HOST_IP"), (Some("192.0.2.7"), "hostNetwork")] {
-        let mut command = Command::new(AGENT);
+        // An agent that is not refused would run for ever.
+        let mut command = Command::new("timeout");
+        command.args(["60", AGENT]);
         command.args(["--heartbeat-ip", "auto", "--admin-addr", "127.0.0.1:0"]).env_remove("NODE_NAME").env_remove("HOST_PROC");
         command.env("KUBERNETES_SERVICE_HOST", "10.96.0.1").env_remove("HOST_IP");
         command.envs(host_ip.map(|ip| ("HOST_IP", ip)));

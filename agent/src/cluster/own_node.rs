@@ -6,10 +6,13 @@ use kube::api::Api;
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Event};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
-use super::LabelKey;
+use super::{LabelKey, REQUEST_TIMEOUT};
 use crate::jitter::{Backoff, Jitter};
+
+/// The API server ends a watch after at most ten minutes by itself, and the client after five without a word.
+const WATCH_LIMIT: Duration = Duration::from_secs(900);
 
 /// What of our node we look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,13 +95,17 @@ impl OwnNode {
     async fn stream(&self, backoff: &mut Backoff) {
         let config = watcher::Config::default().fields(&format!("metadata.name={}", self.name));
         let mut events = std::pin::pin!(watcher::watcher(self.nodes.clone(), config));
-        let mut listed = None;
+        let (mut listed, mut complete) = (None, false);
         loop {
-            match events.try_next().await {
-                Ok(Some(Event::Init)) => listed = None,
+            // On a connection that has died silently a list never comes; a watch has a limit of its own.
+            let limit = if complete { WATCH_LIMIT } else { REQUEST_TIMEOUT };
+            let Ok(event) = timeout(limit, events.try_next()).await else { return };
+            match event {
+                Ok(Some(Event::Init)) => (listed, complete) = (None, false),
                 Ok(Some(Event::InitApply(node))) => listed = Some(node),
                 Ok(Some(Event::InitDone)) => {
                     backoff.reset();
+                    complete = true;
                     self.tell(listed.take().as_ref());
                 }
                 Ok(Some(Event::Apply(node))) => self.tell(Some(&node)),

@@ -172,7 +172,7 @@ async fn what_somebody_did_to_the_node_is_put_right() {
     let (_sender, receiver) = watch::channel(online());
     tokio::spawn(drive(watched(client, watched_node), receiver, pace(), metrics()));
     next_of_node(&mut calls).await;
-    for undone in [seen("u-7", Some("offline")), seen("u-7", None), seen("another", None)] {
+    for undone in [seen("u-7", Some("offline")), seen("u-7", None), seen("another", Some("online"))] {
         // As we left it: nothing to do.
         watcher.send(seen("u-7", Some("online"))).unwrap();
         watcher.send(Seen::Absent).unwrap();
