@@ -103,6 +103,21 @@ kill-train: setup ## kill -9 a training at twenty random moments (KILLS=n); `mak
 test-clients: setup ## other people's clients: the manual's curl, schemathesis over /openapi.json, promtool (fetches both)
 	scripts/test-clients
 
+.PHONY: test-cluster
+test-cluster: setup ## agent, reaper and uninstall on a real API server: that of KUBECONFIG, or one built once (10 minutes, needs Go; root)
+	@if [ -z "$$KUBECONFIG" ] && command -v go >/dev/null; then scripts/cluster build; fi
+	EDGELOOP_TEST_CLUSTER=1 cargo test --release --locked -p edgeloop-agent --test cluster -- $(ONLY)
+
+.PHONY: bench-fleet
+bench-fleet: setup ## the reaper over 2,000 pretended nodes (FLEET=n), of which 200 stop at once; target/bench/fleet.json
+	scripts/cluster build
+	EDGELOOP_TEST_CLUSTER=1 FLEET=$(or $(FLEET),2000) BENCH_OUT=$(CURDIR)/target/bench cargo test --release --locked -p edgeloop-agent --test cluster -- fleet
+
+.PHONY: bench-agent
+bench-agent: setup ## an agent at rest for five minutes (REST_SECONDS): memory, CPU, size; target/bench/agent.json
+	scripts/cluster build
+	EDGELOOP_TEST_CLUSTER=1 BENCH_OUT=$(CURDIR)/target/bench cargo test --release --locked -p edgeloop-agent --test cluster -- bench_agent
+
 .PHONY: bench-folder
 bench-folder: setup ## an images folder of IMAGES=100000 beside requests: memory, latencies, then CPU while idle
 	FOLDER_IMAGES=$(or $(IMAGES),100000) cargo test --release --locked -p edgeloop-inferer --test serving many_images -- --nocapture
