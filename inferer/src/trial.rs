@@ -1,7 +1,7 @@
 //! A candidate is tried in a process of its own before the serving process loads it.
 //!
 //! ```text
-//! start (exec, at once) ─► … the store is read and hashed meanwhile … ─► bytes over a socket ─► load, warm, check ─► verdict
+//! start (exec, at once) ─► … the store is read and hashed meanwhile … ─► bytes in shared memory ─► load, warm, check ─► verdict
 //! ```
 //!
 //! ONNX Runtime and OpenVINO parse models in C++ inside the process that loads them: a file that makes them crash, hang or eat
@@ -38,8 +38,6 @@ use frame::{Header, Verdict};
 const VARIABLES: [&str; 2] = ["LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES"];
 /// How often a waiting parent looks whether it is to stop.
 const SLICE: Duration = Duration::from_millis(200);
-/// What is written to the socket at a time.
-const CHUNK: usize = 1 << 20;
 /// Longest verdict: a reason is a few lines.
 const LONGEST_VERDICT: usize = 64 << 10;
 /// As much of what a child printed is told when it crashed.
@@ -116,6 +114,8 @@ pub struct Trial {
     /// There until it is dropped.
     child: Option<Child>,
     socket: UnixStream,
+    /// What it is to try, and what it prints.
+    given: File,
     printed: File,
     until: Instant,
     timeout: Duration,
@@ -131,7 +131,8 @@ impl Trials {
     pub fn start(&self, device: Device) -> Result<Trial, TrialError> {
         let start = || -> io::Result<Trial> {
             let (socket, theirs) = UnixStream::pair()?;
-            let printed = File::from(memfd_create("candidate", MemfdFlags::CLOEXEC)?);
+            let memory_file = || memfd_create("candidate", MemfdFlags::CLOEXEC).map(File::from);
+            let (given, printed) = (memory_file()?, memory_file()?);
             let child = Command::new(&self.program)
                 .arg0("edgeloop-inferer")
                 .arg(child::NAME)
@@ -142,11 +143,11 @@ impl Trials {
                 .envs(libraries())
                 .current_dir("/")
                 .stdin(Stdio::from(OwnedFd::from(theirs)))
-                .stdout(printed.try_clone()?)
+                .stdout(given.try_clone()?)
                 .stderr(printed.try_clone()?)
                 .spawn()?;
             let Self { program: _, timeout, memory, shutdown } = self.clone();
-            Ok(Trial { child: Some(child), socket, printed, until: Instant::now() + timeout, timeout, memory, shutdown })
+            Ok(Trial { child: Some(child), socket, given, printed, until: Instant::now() + timeout, timeout, memory, shutdown })
         };
         start().map_err(TrialError::Start)
     }
@@ -182,7 +183,8 @@ impl Trial {
         // A busy candidate may take the time limit on every core; more than twice of that is a clock that went wrong.
         let seconds = (2.0 * self.timeout.as_secs_f64() * candidate.threads as f64).ceil() as u64;
         let header = Header::new(candidate, memory, seconds);
-        let answer = frame::send(&header, candidate, |bytes| self.write(bytes)).and_then(|()| self.answer());
+        frame::give(candidate, &mut self.given).map_err(TrialError::Start)?;
+        let answer = frame::head(&header).and_then(|head| self.write(&head)).and_then(|()| self.answer());
         match answer {
             Ok(Some(Verdict::Good)) => Ok(Ok(())),
             Ok(Some(Verdict::Engine(reason))) => Ok(Err(Bad::Engine(reason))),
@@ -195,17 +197,14 @@ impl Trial {
         }
     }
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        for chunk in bytes.chunks(CHUNK) {
-            let mut rest = chunk;
-            while !rest.is_empty() {
-                self.socket.set_write_timeout(Some(self.slice()?))?;
-                match self.socket.write(rest) {
-                    Ok(0) => return Err(ErrorKind::BrokenPipe.into()),
-                    Ok(written) => rest = &rest[written..],
-                    Err(error) if passes(&error) => {}
-                    Err(error) => return Err(error),
-                }
+    fn write(&mut self, mut rest: &[u8]) -> io::Result<()> {
+        while !rest.is_empty() {
+            self.socket.set_write_timeout(Some(self.slice()?))?;
+            match self.socket.write(rest) {
+                Ok(0) => return Err(ErrorKind::BrokenPipe.into()),
+                Ok(written) => rest = &rest[written..],
+                Err(error) if passes(&error) => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(())

@@ -125,6 +125,13 @@ impl CheckSet {
         self.n == 0
     }
 
+    /// The same with its first image only.
+    #[must_use]
+    pub fn first(&self) -> Self {
+        let part = |values: &[f32]| values[..values.len() / self.n].to_vec();
+        Self { images: part(&self.images), outputs: part(&self.outputs), n: 1, ..*self }
+    }
+
     /// One image as an engine takes it.
     #[must_use]
     pub fn image(&self, n: usize) -> InputView<'_> {

@@ -93,12 +93,6 @@ impl EngineFactory {
         self.tried.lock().good.iter().any(|(digest, k, s)| (digest.as_str(), *k, *s) == (model.digest, kind, shape))
     }
 
-    /// Every how many-th image of the check file each of `engines` runs: all of them together every image, or, where a child has just
-    /// reproduced them with the same bytes and the same library, one to warm it.
-    pub(super) fn every(&self, kind: Kind, model: &Model<'_>, shape: Shape, engines: usize) -> usize {
-        if self.is_tried(kind, model, shape) { engines.max(model.check.len()) } else { engines }
-    }
-
     /// Has a child load and run a model, unless one has. `urgent`: nothing serves meanwhile that it should give way to.
     pub(super) fn try_first(&self, kind: Kind, model: &Model<'_>, shape: Shape, urgent: bool) -> Result<(), MakeError> {
         // What cannot be had at all says so better here.
@@ -119,7 +113,9 @@ impl EngineFactory {
             None => trials.start(kind.device)?,
         };
         // All cores, whatever the plan: there is only one, and it gives way.
-        let candidate = Candidate { kind, threads: limits::available_cpus(), shape, onnx: model.onnx, check: model.check, urgent };
+        // One image: whether it loads and runs is the child's to find out. All of them are run here.
+        let check = model.check.first();
+        let candidate = Candidate { kind, threads: limits::available_cpus(), shape, onnx: model.onnx, check: &check, urgent };
         let verdict = trial.run(&candidate)?;
         let mut state = self.tried.lock();
         state.spent += started.elapsed();

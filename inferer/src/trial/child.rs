@@ -1,7 +1,8 @@
 //! The child's side: bounds on itself first, then the candidate.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Seek, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
@@ -35,7 +36,7 @@ pub fn requested(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCo
         eprintln!("{NAME} is for edgeloop-inferer itself: it tries a model before it is served");
         return Some(ExitCode::from(2));
     };
-    Some(match cut_off(parent).and_then(|()| answer(device)) {
+    Some(match cut_off(parent).and_then(|given| answer(device, given)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -44,12 +45,18 @@ pub fn requested(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCo
     })
 }
 
-/// Nothing of the parent is left to it, and it ends with the parent.
-fn cut_off(parent: i32) -> io::Result<()> {
+/// Nothing of the parent is left to it, and it ends with the parent. Returns the file with the candidate.
+fn cut_off(parent: i32) -> io::Result<File> {
     // What the parent itself was given by its own parents (a lock, a log's pipe) is not marked to be closed on exec.
     // SAFETY: this is the first thing that the process does; nothing of it owns a descriptor above standard error.
     let closed = unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0_u32) };
     if closed != 0 && io::Error::last_os_error().raw_os_error() != Some(libc::ENOSYS) {
+        return Err(io::Error::last_os_error());
+    }
+    // The candidate comes as standard output, which then goes where standard error goes: libraries print.
+    let given = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    // SAFETY: both are open, and neither is owned by anything that would close it.
+    if unsafe { libc::dup2(2, 1) } < 0 {
         return Err(io::Error::last_os_error());
     }
     set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -61,7 +68,7 @@ fn cut_off(parent: i32) -> io::Result<()> {
     rustix::thread::set_no_new_privs(true)?;
     // Raising it needs no privilege: when memory runs out, this process goes and not the server.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
-    Ok(())
+    Ok(given)
 }
 
 /// What it may take.
@@ -81,7 +88,7 @@ fn bound(memory: u64, seconds: u64) -> io::Result<()> {
     Ok(())
 }
 
-fn answer(device: Device) -> io::Result<()> {
+fn answer(device: Device, mut given: File) -> io::Result<()> {
     let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     // The library is found and linked while the parent reads the store: most of a start's time. Which one it will be is a guess; one
     // that cannot be had says so when it is asked for.
@@ -91,7 +98,10 @@ fn answer(device: Device) -> io::Result<()> {
         nice(NICENESS)?;
     }
     bound(header.memory, header.seconds)?;
-    let (onnx, check) = header.read_files(&mut socket)?;
+    // The place in the file is shared with the parent, who has written it.
+    given.rewind()?;
+    let (onnx, check) = header.read_files(&mut given)?;
+    drop(given);
     let verdict = match judge(&header, &onnx, &check) {
         Ok(()) => Verdict::Good,
         Err(verdict) => verdict,

@@ -12,12 +12,8 @@ fn check(n: usize) -> CheckSet {
 }
 
 fn sent(candidate: &Candidate<'_>, header: &Header) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    frame::send(header, candidate, |part| {
-        bytes.extend_from_slice(part);
-        Ok(())
-    })
-    .unwrap();
+    let mut bytes = frame::head(header).unwrap();
+    frame::give(candidate, &mut bytes).unwrap();
     bytes
 }
 

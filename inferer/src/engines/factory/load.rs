@@ -26,7 +26,7 @@ impl EngineFactory {
         let started = Instant::now();
         let mut engines = self.load_raw(kind, model, shape, urgent)?;
         let load = started.elapsed();
-        let of = self.every(kind, model, shape, engines.len());
+        let of = engines.len();
         verify(&mut engines, model, of, self.is_quiet(urgent)).map_err(MakeError::Check)?;
         let check = started.elapsed() - load;
         let bytes = cost(before, &engines, model);

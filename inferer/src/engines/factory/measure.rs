@@ -105,7 +105,7 @@ impl EngineFactory {
         let first = engines.first_mut().ok_or("no engine came of it")?;
         let share = reference.compare(&mut **first, model)?;
         relative.push((kind, share));
-        let of = self.every(kind, model, Shape::square(model.side), engines.len());
+        let of = engines.len();
         verify(&mut engines, model, of, self.is_quiet(false))?;
         let bytes = cost(before, &engines, model);
         Ok((share, Loaded { engines, bytes, load, check: started.elapsed() - load }))
