@@ -110,7 +110,7 @@ impl EdgeBox {
         run("ip", &format!("netns add {netns}"));
         let mut edge = EdgeBox { name, netns, number, server: String::new(), agent: None };
         edge.ip("link set lo up");
-        for (link, net) in [("g", "10.231"), ("a", "10.232")] {
+        for (link, net) in [("g", net(64)), ("a", net(128))] {
             let (host, inside) = (edge.link(link), format!("{link}0"));
             run("ip", &format!("link add {host} type veth peer name {inside} netns {}", edge.netns));
             run("ip", &format!("addr add {net}.{number}.1/24 dev {host}"));
@@ -118,7 +118,7 @@ impl EdgeBox {
             edge.ip(&format!("addr add {net}.{number}.2/24 dev {inside}"));
             edge.ip(&format!("link set {inside} up"));
         }
-        edge.server = cluster.relay(&format!("10.232.{number}.1")).addr.to_string();
+        edge.server = cluster.relay(&format!("{}.{number}.1", net(128))).addr.to_string();
         edge
     }
 
@@ -146,7 +146,7 @@ impl EdgeBox {
         let config = cluster.kubeconfig_of(&self.name, &cluster.token(&self.name), &self.server);
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.netns]).arg(agent_binary()).env("KUBECONFIG", config).env("NODE_NAME", &self.name);
-        command.env("HEARTBEAT_IP", format!("10.231.{}.1", self.number)).env("CHECK_INTERVAL_SECONDS", INTERVAL.to_string());
+        command.env("HEARTBEAT_IP", format!("{}.{}.1", net(64), self.number)).env("CHECK_INTERVAL_SECONDS", INTERVAL.to_string());
         command.env("PROBE_TIMEOUT_SECONDS", TIMEOUT.to_string()).env("DOWN_THRESHOLD", DOWN_THRESHOLD.to_string());
         command.env("LEASE_SECONDS", LEASE.to_string()).env("HOLD_SECONDS", "2").env("ADMIN_ADDR", "127.0.0.1:0").env("LOG_FORMAT", "json");
         command.envs(settings.iter().copied());
@@ -187,6 +187,11 @@ impl Drop for EdgeBox {
         }
         let _ = Command::new("ip").args(["netns", "del", &self.netns]).status();
     }
+}
+
+/// The first two bytes of a link's addresses: two test runs at a time must not share them.
+fn net(first: u32) -> String {
+    format!("10.{}", first + std::process::id() % 64)
 }
 
 fn run(program: &str, args: &str) {
