@@ -78,8 +78,7 @@ fn main() -> anyhow::Result<()> {
     let images = (0..4).map(|seed| versions::jpeg(width, height, seed)).collect::<anyhow::Result<Vec<_>>>()?;
     let (models, cache) = (folder.path().join("models"), folder.path().join("cache"));
     let cache = cache.to_str().context("a temporary folder has a plain name")?;
-    let settings =
-        [("DEVICE", device.as_str()), ("CACHE_DIR", cache), ("INFERENCE_FOLDER", "false"), ("QUEUE", "64"), ("LOG_LEVEL", "warn")];
+    let settings = [("DEVICE", device.as_str()), ("CACHE_DIR", cache), ("INFERENCE_FOLDER", "false"), ("QUEUE", "64")];
     let inferer = Inferer::start(&program()?, &models, &settings)?;
     inferer.ready()?;
     inferer.warm(&images)?;
