@@ -32,9 +32,17 @@ impl Client {
     /// # Errors
     /// No connection, no answer, or no JSON in it. The next call connects anew.
     pub fn infer(&mut self, jpeg: &[u8]) -> anyhow::Result<(u16, Value)> {
-        let head = format!("POST /infer HTTP/1.1\r\nHost: bench\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n", jpeg.len());
-        let (status, body) = self.ask(&[head.as_bytes(), jpeg].concat())?;
+        let (status, body) = self.post("image/jpeg", jpeg)?;
         Ok((status, serde_json::from_slice(&body)?))
+    }
+
+    /// `POST /infer` with a body of any type: status and body.
+    ///
+    /// # Errors
+    /// No connection or no answer. The next call connects anew.
+    pub fn post(&mut self, content_type: &str, body: &[u8]) -> anyhow::Result<(u16, Vec<u8>)> {
+        let head = format!("POST /infer HTTP/1.1\r\nHost: bench\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n", body.len());
+        self.ask(&[head.as_bytes(), body].concat())
     }
 
     /// `GET path`: status and body.

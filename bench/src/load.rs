@@ -2,16 +2,14 @@
 //! due at a rate whether or not the server keeps up (open loop; latency counts from when a request was due).
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
-/// A server that says nothing for so long has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::client::Client;
 
 /// What to send.
 #[derive(Debug, Clone)]
@@ -77,7 +75,7 @@ impl Load {
 
     fn client(&self, next: &AtomicU64, began: Instant) -> Outcome {
         let mut outcome = Outcome::default();
-        let mut connection = None;
+        let mut client = Client::new(self.address);
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
             let due = self.rate.map_or_else(Instant::now, |rate| began + Duration::from_secs_f64(number as f64 / rate));
@@ -86,52 +84,10 @@ impl Load {
             }
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
             let body = &self.images[number as usize % self.images.len()];
-            match self.ask(&mut connection, body) {
-                Ok(200) => outcome.latencies_ms.push(due.elapsed().as_secs_f64() * 1e3),
-                Ok(_) => outcome.failed += 1,
-                Err(_) => {
-                    outcome.failed += 1;
-                    connection = None;
-                }
+            match client.post(self.content_type, body) {
+                Ok((200, _)) => outcome.latencies_ms.push(due.elapsed().as_secs_f64() * 1e3),
+                Ok(_) | Err(_) => outcome.failed += 1,
             }
         }
-    }
-
-    /// One request on a connection that stays open; the status of the answer, whose body is read and dropped.
-    fn ask(&self, connection: &mut Option<BufReader<TcpStream>>, body: &[u8]) -> anyhow::Result<u16> {
-        let Self { address, content_type, .. } = self;
-        if connection.is_none() {
-            let stream = TcpStream::connect(address)?;
-            stream.set_nodelay(true)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            *connection = Some(BufReader::new(stream));
-        }
-        let Some(reader) = connection else { bail!("no connection") };
-        let head =
-            format!("POST /infer HTTP/1.1\r\nHost: {address}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n", body.len());
-        let mut request = head.into_bytes();
-        request.extend_from_slice(body);
-        reader.get_mut().write_all(&request)?;
-        let mut line = String::new();
-        reader.read_line(&mut line)?;
-        let status = line.split(' ').nth(1).context("no status line")?.parse()?;
-        let (mut length, mut closes) = (0u64, false);
-        loop {
-            line.clear();
-            reader.read_line(&mut line)?;
-            let header = line.trim_end().to_ascii_lowercase();
-            if header.is_empty() {
-                break;
-            }
-            if let Some(value) = header.strip_prefix("content-length:") {
-                length = value.trim().parse()?;
-            }
-            closes |= header == "connection: close";
-        }
-        std::io::copy(&mut reader.take(length), &mut std::io::sink())?;
-        if closes {
-            *connection = None;
-        }
-        Ok(status)
     }
 }

@@ -10,15 +10,15 @@ use crate::doctor::finding::{Finding, Severity};
 const NO_IMAGE: [&str; 5] = ["ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError"];
 
 pub fn look(snapshot: &Snapshot) -> Vec<Finding> {
-    let mut found: Vec<Finding> = snapshot.our_pods().flat_map(of_pod).collect();
+    let mut found: Vec<Finding> = snapshot.our_pods().flat_map(|pod| of_pod(snapshot, pod)).collect();
     found.extend(model(snapshot));
     found.extend(trainings(snapshot));
     found
 }
 
-fn of_pod(pod: &Value) -> Vec<Finding> {
+fn of_pod(snapshot: &Snapshot, pod: &Value) -> Vec<Finding> {
     let states = ["/status/initContainerStatuses", "/status/containerStatuses"].into_iter().flat_map(|list_of| list(pod, list_of));
-    states.filter_map(|container| of_container(pod, container)).chain(unscheduled(pod)).collect()
+    states.filter_map(|container| of_container(pod, container)).chain(unscheduled(snapshot, pod)).collect()
 }
 
 fn of_container(pod: &Value, container: &Value) -> Option<Finding> {
@@ -55,7 +55,7 @@ fn of_container(pod: &Value, container: &Value) -> Option<Finding> {
     None
 }
 
-fn unscheduled(pod: &Value) -> Option<Finding> {
+fn unscheduled(snapshot: &Snapshot, pod: &Value) -> Option<Finding> {
     let condition = list(pod, "/status/conditions").iter().find(|c| text(c, "/type") == "PodScheduled" && text(c, "/status") == "False")?;
     let (name, message) = (name(pod), text(condition, "/message"));
     if message.contains("Insufficient nvidia.com/") || message.contains("Insufficient amd.com/") {
@@ -68,7 +68,7 @@ fn unscheduled(pod: &Value) -> Option<Finding> {
     }
     if label(pod, "app") == "edge-training-job" && message.contains("affinity") {
         let what = format!("the training {name} waits until a node is online: {message}");
-        return Some(Finding::warning("training-waits", what).command("kubectl get nodes -L myapp.com/network-status"));
+        return Some(Finding::warning("training-waits", what).command(format!("kubectl get nodes -L {}", snapshot.key)));
     }
     // A claim that is not bound says so itself.
     if message.contains("PersistentVolumeClaim") {
