@@ -126,6 +126,10 @@ bench-folder: setup ## an images folder of IMAGES=100000 beside requests: memory
 mutated-bodies: setup ## 10,000 damaged pictures through a running inferer (BODIES=n); `make test` does 1,000
 	MUTATED_BODIES=$(or $(BODIES),10000) cargo test --release --locked -p edgeloop-inferer --test serving mutated -- --nocapture
 
+.PHONY: images
+images: build ## the three images with docker, podman or buildah; archives, SBOMs and sizes in target/images (BASE, TAG: scripts/images)
+	@TARGET=$(TARGET) scripts/images
+
 .PHONY: licences
 licences: ## licences, bans and sources of every dependency
 	scripts/tool cargo-deny --locked check --hide-inclusion-graph bans licenses sources
