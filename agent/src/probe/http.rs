@@ -85,6 +85,9 @@ fn reason(error: &kube::Error) -> Reason {
 }
 
 #[cfg(test)]
+mod tls_tests;
+
+#[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;

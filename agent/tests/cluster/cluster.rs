@@ -87,6 +87,8 @@ impl Cluster {
 
     /// Accounts, rights and policies as they are deployed; waits until the API server holds to them.
     fn install(&mut self) {
+        let there = self.kubectl_try(&["get", "namespace", NAMESPACE]).status.success();
+        assert!(!there, "there is a namespace {NAMESPACE} already: use a cluster without edgeloop, the tests remove it");
         self.kubectl(&["create", "namespace", NAMESPACE]);
         for file in ["rbac.yaml", "policy.yaml"] {
             self.kubectl(&["apply", "-f", &format!("{DEPLOY}/{file}")]);
@@ -146,9 +148,14 @@ impl Cluster {
 
     /// As a kubelet that registers anew does: its pods are still there.
     pub fn make_bare_node(&self, name: &str) {
-        let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": {"somebody": "else"}}});
+        let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": {"somebody": "else", "edgeloop-test": "pretended"}}});
         let nodes: Api<Node> = Api::all(self.client.clone());
         self.block_on(nodes.create(&Default::default(), &serde_json::from_value(node).unwrap())).unwrap();
+    }
+
+    /// All that were made so far.
+    pub fn delete_nodes(&self) {
+        self.kubectl(&["delete", "nodes", "-l", "edgeloop-test=pretended"]);
     }
 
     /// And the pod that its agent's token is bound to; nobody runs it.
@@ -215,6 +222,11 @@ impl Cluster {
         })
     }
 
+    /// For threads of their own.
+    pub fn handle(&self) -> tokio::runtime::Handle {
+        self.runtime.handle().clone()
+    }
+
     pub fn node(&self, name: &str) -> Option<Node> {
         let nodes: Api<Node> = Api::all(self.client.clone());
         self.block_on(nodes.get_opt(name)).ok().flatten()
@@ -254,25 +266,32 @@ impl Cluster {
         ours.into_iter().filter_map(|event| event.reason).collect()
     }
 
-    /// Starts the reaper with its own account, unless it runs. Its log shows when a test fails.
-    pub fn ensure_reaper(&mut self, lease: &str) {
+    /// Starts the reaper with its own account. Its log shows when a test fails.
+    pub fn start_reaper(&mut self, lease: &str) {
+        let server = self.server.clone();
+        self.start_reaper_with(&server, &[("LEASE_SECONDS", lease)]);
+    }
+
+    /// With other settings, and with the API server at `server`.
+    pub fn start_reaper_with(&mut self, server: &str, settings: &[(&str, &str)]) {
         self.stop_reaper();
-        let config = self.kubeconfig_of("reaper", &self.account_token("edgeloop-reaper"), &self.server);
+        let config = self.kubeconfig_of("reaper", &self.account_token("edgeloop-reaper"), server);
         let mut command = Command::new(AGENT);
-        command
-            .arg("reap")
-            .env("KUBECONFIG", config)
-            .env("LEASE_SECONDS", lease)
-            .env("ADMIN_ADDR", "127.0.0.1:0")
-            .env("LOG_FORMAT", "json");
+        command.arg("reap").env("KUBECONFIG", config).env("ADMIN_ADDR", "127.0.0.1:0").env("LOG_FORMAT", "json");
+        command.envs(settings.iter().copied());
         let reaper = Process::start("reaper", command);
         reaper.log("in contact");
         self.reaper = Some(reaper);
     }
 
+    /// The reaper that runs.
+    pub fn reaper(&self) -> &Process {
+        self.reaper.as_ref().unwrap()
+    }
+
     /// Resident memory of the reaper, now and at most (MiB).
     pub fn reaper_memory(&self) -> (f64, f64) {
-        crate::node::memory_mib(self.reaper.as_ref().unwrap().pid())
+        crate::node::memory_mib(self.reaper().pid())
     }
 
     /// Requests that the API server has answered, of the kinds that only the reaper makes: it alone patches nodes, writes Events, and reads
@@ -315,7 +334,12 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         self.stop_reaper();
         if self.foreign {
-            let _ = self.kubectl_try(&["delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=false"]);
+            // Whatever was asked for and whatever failed: somebody goes on using it.
+            for file in ["uninstall.yaml", "policy.yaml", "rbac.yaml"] {
+                let _ = self.kubectl_try(&["delete", "-f", &Self::deploy_file(file), "--ignore-not-found", "--wait=false"]);
+            }
+            let _ = self.kubectl_try(&["delete", "nodes", "-l", "edgeloop-test=pretended", "--wait=false"]);
+            let _ = self.kubectl_try(&["delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=2m"]);
         } else {
             script(&["down", self.dir.path().to_str().unwrap()]);
         }

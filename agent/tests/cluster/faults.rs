@@ -2,13 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use chrono::{SecondsFormat, TimeDelta, Utc};
-use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::{Api, Patch, PatchParams};
+use chrono::TimeDelta;
 use serde_json::json;
 
-use crate::cluster::{Cluster, KEY, NAMESPACE, PATIENCE, wait};
-use crate::node::{EdgeBox, LEASE, reap_limit};
+use crate::cluster::{Cluster, KEY, PATIENCE, wait};
+use crate::node::{EdgeBox, INTERVAL, LEASE, TIMEOUT, reap_limit};
+use crate::renewal::renew;
 
 /// Node without its own Lease yet; long enough for the agent to have made it.
 const NO_LEASE: &str = "20";
@@ -41,7 +40,7 @@ fn has_not_flipped(cluster: &Cluster, name: &str, since: &str) {
 pub fn both_links_cut(cluster: &mut Cluster) {
     let edge = EdgeBox::started(cluster);
     edge.online(cluster);
-    cluster.ensure_reaper(NO_LEASE);
+    cluster.start_reaper(NO_LEASE);
     edge.cut("ga");
     let off = cluster.label_within(&edge.name, "offline", Instant::now(), reap_limit());
     assert_eq!(cluster.annotation(&edge.name, "reason").unwrap(), "lease_expired");
@@ -59,7 +58,7 @@ pub fn both_links_cut(cluster: &mut Cluster) {
 pub fn agent_killed(cluster: &mut Cluster) {
     let mut edge = EdgeBox::started(cluster);
     edge.online(cluster);
-    cluster.ensure_reaper(NO_LEASE);
+    cluster.start_reaper(NO_LEASE);
     edge.agent().kill();
     let off = cluster.label_within(&edge.name, "offline", Instant::now(), reap_limit());
     wait("its Event", PATIENCE, || cluster.events(&edge.name).contains(&"NetworkOffline".to_owned()).then_some(()));
@@ -72,16 +71,16 @@ pub fn clock_skew(cluster: &mut Cluster) {
     for (name, skew) in &skewed {
         cluster.make_node(name);
         cluster.patch_node(name, json!({"labels": {KEY: "online"}}));
-        renew(cluster, name, *skew);
+        cluster.block_on(renew(&cluster.client, name, *skew));
     }
     let mut edge = EdgeBox::started(cluster);
     edge.online(cluster);
-    cluster.ensure_reaper(NO_LEASE);
+    cluster.start_reaper(NO_LEASE);
     edge.agent().kill();
     let begin = Instant::now();
     while begin.elapsed() < Duration::from_secs_f64(LEASE * 3.0) {
         for (name, skew) in &skewed {
-            renew(cluster, name, *skew);
+            cluster.block_on(renew(&cluster.client, name, *skew));
             assert_eq!(cluster.label(name).as_deref(), Some("online"), "renewed by a clock that is {skew} off");
         }
         std::thread::sleep(Duration::from_millis(500));
@@ -90,25 +89,11 @@ pub fn clock_skew(cluster: &mut Cluster) {
     println!("  renewed for {:.0} s by clocks an hour slow and an hour fast: no flip; the agent killed beside them: offline", LEASE * 3.0);
 }
 
-fn renew(cluster: &Cluster, node: &str, skew: TimeDelta) {
-    let name = format!("edgeloop-agent-{node}");
-    let lease = json!({
-        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-        "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"app.kubernetes.io/managed-by": "edgeloop-agent"}},
-        "spec": {
-            "holderIdentity": node, "leaseDurationSeconds": LEASE as u64,
-            "renewTime": (Utc::now() + skew).to_rfc3339_opts(SecondsFormat::Micros, true),
-        },
-    });
-    let leases: Api<Lease> = Api::namespaced(cluster.client.clone(), NAMESPACE);
-    cluster.block_on(leases.patch(&name, &PatchParams::apply("skewed").force(), &Patch::Apply(&lease))).unwrap();
-}
-
 pub fn rolling_upgrade(cluster: &mut Cluster) {
     let gap = Duration::from_secs(60);
     let mut edge = EdgeBox::started(cluster);
     edge.online(cluster);
-    cluster.ensure_reaper(NO_LEASE);
+    cluster.start_reaper(NO_LEASE);
     let since = cluster.annotation(&edge.name, "since").unwrap();
     assert!(edge.agent().stop().success());
     edge.agent().log("left for the next agent");
@@ -121,14 +106,23 @@ pub fn rolling_upgrade(cluster: &mut Cluster) {
 }
 
 pub fn api_server_stopped(cluster: &mut Cluster) {
-    let edges = [EdgeBox::started(cluster), EdgeBox::started(cluster)];
+    let mut edges = [EdgeBox::started(cluster), EdgeBox::started(cluster)];
     edges.iter().for_each(|edge| edge.online(cluster));
-    cluster.ensure_reaper(NO_LEASE);
+    cluster.start_reaper(NO_LEASE);
     let since: Vec<String> = edges.iter().map(|edge| cluster.annotation(&edge.name, "since").unwrap()).collect();
     // Shorter than a lease, and five times as long.
     for away in [Duration::from_secs(3), Duration::from_secs(30)] {
         cluster.stop_api();
-        std::thread::sleep(away);
+        let begin = Instant::now();
+        let requests = |edge: &mut EdgeBox| edge.agent().metric("edgeloop_agent_requests_total").unwrap();
+        let before = edges.each_mut().map(requests);
+        // A request a round and more, in rounds of an interval and a tenth: they go on without it.
+        let least = away.as_secs_f64() / (INTERVAL * 1.1 + TIMEOUT);
+        wait("so long", away * 2, || (begin.elapsed() >= away).then_some(()));
+        for (edge, before) in edges.iter_mut().zip(before) {
+            let sent = requests(edge) - before;
+            assert!(sent >= least, "{sent} probes within {away:?} without an API server");
+        }
         cluster.start_api();
         // Longer than the grace.
         let names: Vec<&str> = edges.iter().map(|edge| edge.name.as_str()).collect();

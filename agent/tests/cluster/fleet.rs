@@ -31,10 +31,14 @@ pub fn reaped(cluster: &mut Cluster) {
     cluster.block_on(make(&cluster.client, &names));
     let load = Load::start(cluster, names.clone());
     wait("all leases are there", PATIENCE * 3, || (load.first_turns.load(Ordering::Relaxed) >= nodes).then_some(()));
-    cluster.ensure_reaper("45");
+    cluster.start_reaper("45");
+    wait("the reaper knows them all", PATIENCE, || {
+        let leases = cluster.reaper().metric("edgeloop_reaper_leases")?;
+        let online = cluster.reaper().metric("edgeloop_reaper_nodes{label=\"online\"}")?;
+        (leases >= nodes as f64 && online >= nodes as f64).then_some(())
+    });
 
     // At rest.
-    std::thread::sleep(Duration::from_secs(5));
     let rest = Duration::from_secs(30);
     let before = cluster.requests();
     std::thread::sleep(rest);

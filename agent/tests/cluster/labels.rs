@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use chrono::{SecondsFormat, Utc};
 use serde_json::json;
 
 use crate::cluster::{Cluster, KEY, PATIENCE, wait};
@@ -40,9 +41,9 @@ pub fn undone(cluster: &mut Cluster) {
     let limit = Duration::from_secs(5);
     let edge = EdgeBox::started(cluster);
     edge.online(cluster);
-    // The annotation has whole seconds: what follows must be in another.
-    std::thread::sleep(Duration::from_millis(1100));
     let since = cluster.annotation(&edge.name, "since").unwrap();
+    // The annotation has whole seconds: what follows must be in another.
+    wait("another second", PATIENCE, || (Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true) > since).then_some(()));
     cluster.patch_node(&edge.name, json!({"labels": {KEY: null}}));
     let removed = cluster.label_within(&edge.name, "online", Instant::now(), limit);
     cluster.patch_node(&edge.name, json!({"labels": {KEY: "offline"}, "annotations": {format!("{KEY}-since"): "1999-01-01T00:00:00Z"}}));

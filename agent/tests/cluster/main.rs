@@ -11,7 +11,9 @@ mod fleet;
 mod guard;
 mod labels;
 mod node;
+mod reaper;
 mod relay;
+mod renewal;
 mod uninstall;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -32,6 +34,8 @@ const PROMISES: &[Promise] = &[
     ("clock_skew_of_an_hour", false, faults::clock_skew),
     ("rolling_upgrade_with_a_gap_of_60_s", false, faults::rolling_upgrade),
     ("api_server_stopped", true, faults::api_server_stopped),
+    ("a_watch_that_hangs_flips_nobody", false, reaper::mistaken),
+    ("an_agent_that_is_gone_for_good_leaves_nothing", false, reaper::forgotten),
     ("fleet_of_pretended_nodes", false, fleet::reaped),
     // Last: it removes what the others stand on.
     ("uninstall_leaves_nothing", false, uninstall::leaves_nothing),

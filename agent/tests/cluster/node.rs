@@ -1,6 +1,7 @@
 //! A node's agent: a process in a network namespace with two links.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
@@ -60,6 +61,17 @@ impl Process {
     /// The same, waited for.
     pub fn log(&self, message: &str) -> Value {
         wait(&format!("{} says: {message}", self.name), PATIENCE, || self.said(message))
+    }
+
+    /// A metric on its admin port, by its name and labels as they are written there.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        let addr = self.log("admin port open")["addr"].as_str().unwrap().to_owned();
+        let mut stream = TcpStream::connect(addr).ok()?;
+        write!(stream, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        let value = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok();
+        text.lines().find_map(value)
     }
 
     /// SIGTERM and its end.
@@ -148,7 +160,8 @@ impl EdgeBox {
         command.args(["netns", "exec", &self.netns]).arg(agent_binary()).env("KUBECONFIG", config).env("NODE_NAME", &self.name);
         command.env("HEARTBEAT_IP", format!("{}.{}.1", net(64), self.number)).env("CHECK_INTERVAL_SECONDS", INTERVAL.to_string());
         command.env("PROBE_TIMEOUT_SECONDS", TIMEOUT.to_string()).env("DOWN_THRESHOLD", DOWN_THRESHOLD.to_string());
-        command.env("LEASE_SECONDS", LEASE.to_string()).env("HOLD_SECONDS", "2").env("ADMIN_ADDR", "127.0.0.1:0").env("LOG_FORMAT", "json");
+        command.env("LEASE_SECONDS", LEASE.to_string()).env("HOLD_SECONDS", "2").env("LOG_FORMAT", "json");
+        command.env("ADMIN_ADDR", format!("{}.{}.2:0", net(128), self.number));
         command.envs(settings.iter().copied());
         self.agent = Some(Process::start(&self.name, command));
     }
