@@ -130,6 +130,14 @@ mutated-bodies: setup ## 10,000 damaged pictures through a running inferer (BODI
 images: build ## the three images with docker, podman or buildah; archives, SBOMs and sizes in target/images (BASE, TAG: scripts/images)
 	@TARGET=$(TARGET) scripts/images
 
+.PHONY: e2e
+e2e: images ## the chart on a real kubelet, the manual's commands in order: KUBECONFIG's cluster, or a node made for it (first time an hour; root); target/e2e.json
+	@TARGET=$(TARGET) scripts/e2e
+
+.PHONY: release
+release: build ## a release's files for this architecture: the static agent, the whole loop, the chart, checksums; target/release-files
+	@TARGET=$(TARGET) scripts/release
+
 .PHONY: licences
 licences: ## licences, bans and sources of every dependency
 	scripts/tool cargo-deny --locked check --hide-inclusion-graph bans licenses sources
