@@ -16,10 +16,6 @@ nodeSelector:
 tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .topologySpreadConstraints }}
-topologySpreadConstraints:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
 {{- end -}}
 
 {{- define "edgeloop.pullSecrets" -}}
@@ -91,7 +87,13 @@ initContainers:
   - name: folders
     image: {{ include "edgeloop.image" $image }}
     imagePullPolicy: {{ $root.Values.image.pullPolicy }}
-    command: [sh, -c, 'mkdir -p /data/images /data/models && chown "$OWNER" /data/images /data/models']
+    command:
+      - sh
+      - -c
+      - |
+        mkdir -p /data/images /data/models && chown "$OWNER" /data/images /data/models && exit
+        echo "the volume belongs to somebody else: make images/ and models/ in it by hand and chown them to $OWNER"
+        exit 1
     env:
       - {name: OWNER, value: "{{ $root.Values.runAs.user }}:{{ $root.Values.runAs.group }}"}
     volumeMounts:

@@ -30,10 +30,10 @@ template:
     serviceAccountName: {{ include "edgeloop.name" (list . "training") }}
     automountServiceAccountToken: false
     enableServiceLinks: false
-    {{- include "edgeloop.pullSecrets" . | indent 4 }}
+    {{- include "edgeloop.pullSecrets" . | replace "\n" "\n    " }}
     terminationGracePeriodSeconds: {{ int64 $training.terminationGracePeriodSeconds }}
     {{- include "edgeloop.podUser" . | nindent 4 }}
-    {{- include "edgeloop.placement" $training | indent 4 }}
+    {{- include "edgeloop.placement" $training | replace "\n" "\n    " }}
     {{- $affinity := deepCopy $training.affinity }}
     {{- if $training.requireOnline }}
     {{- $online := dict "key" .Values.monitor.nodeLabelKey "operator" "In" "values" (list "online") }}
@@ -50,7 +50,7 @@ template:
     affinity:
       {{- toYaml . | nindent 6 }}
     {{- end }}
-    {{- include "edgeloop.prepare" (list . $training.image) | indent 4 }}
+    {{- include "edgeloop.prepare" (list . $training.image) | replace "\n" "\n    " }}
     containers:
       - name: trainer
         image: {{ include "edgeloop.image" $training.image }}
@@ -66,7 +66,7 @@ template:
           {{- if $training.hyp }}
           - {name: HYP, value: /etc/edgeloop/hyp.yaml}
           {{- end }}
-          {{- include "edgeloop.settings" (list "training" $settings (list "IMAGES_DIR" "MODEL_DIR" "EPOCHS" "BATCH_SIZE" "DEVICE" "HYP")) | indent 10 }}
+          {{- include "edgeloop.settings" (list "training" $settings (list "IMAGES_DIR" "MODEL_DIR" "EPOCHS" "BATCH_SIZE" "DEVICE" "HYP")) | replace "\n" "\n          " }}
           {{- with $training.extraEnv }}
           {{- toYaml . | nindent 10 }}
           {{- end }}
