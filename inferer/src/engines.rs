@@ -18,6 +18,7 @@ pub mod remembered;
 mod resident;
 pub mod settings;
 pub mod shapes;
+pub mod traffic;
 mod tried;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,6 +34,7 @@ use remembered::Speed;
 pub use resident::Resident;
 pub use settings::{EngineArgs, Shapes};
 use shapes::{Demand, Shape};
+use traffic::Traffic;
 
 /// Why these engines serve.
 #[derive(Debug, Clone, Default)]
@@ -151,21 +153,49 @@ impl Engines {
         }
     }
 
+    /// What goes on while engines are made beside `serving`.
+    pub(crate) fn traffic(serving: Option<&Engines>) -> Traffic {
+        match serving {
+            None => Traffic::Unserved,
+            Some(engines) if engines.demand.as_ref().is_some_and(Demand::is_live) => Traffic::Live,
+            Some(_) => Traffic::Idle,
+        }
+    }
+
+    /// The shape that the images of this moment have engines for, beside the square one.
+    fn live_shape(&self, side: u32) -> Option<Shape> {
+        let live = Self::traffic(Some(self)) == Traffic::Live && self.side() == side;
+        live.then(|| self.other()).flatten().map(|other| other.shape)
+    }
+
     /// Makes the shape beforehand that images wanted of the engines that serve now: without it a new version would do two fifths of
     /// its work in vain for a second, on a box that has that much to do. While no images come it is made afterwards, and the new version
     /// serves the sooner.
     pub(crate) fn take_over(&self, before: &Engines, model: &Model<'_>) {
         let (Some(demand), Some(known)) = (&self.demand, &before.demand) else { return };
-        let Some(other) = before.other().filter(|_| before.side() == self.side()) else { return };
         demand.follow(known);
-        if !known.is_live() {
-            return;
+        if let Some(shape) = before.live_shape(self.side()) {
+            match self.factory.make_shape(&self.square(), model, shape, Traffic::Live) {
+                Ok(resident) => self.other.store(Some(Arc::new(resident))),
+                Err(reason) => {
+                    tracing::info!(%shape, reason, "images of this shape stay on the square engine");
+                    self.refuse_shape(shape);
+                }
+            }
         }
-        match self.factory.make_shape(&self.square(), model, other.shape) {
-            Ok(resident) => self.other.store(Some(Arc::new(resident))),
-            Err(reason) => {
-                tracing::info!(shape = %other.shape, reason, "images of this shape stay on the square engine");
-                self.refuse_shape(other.shape);
+    }
+
+    /// Engines for lone images, where none has been tried yet.
+    fn add_solos(&self, model: &Model<'_>) {
+        let (square, other) = (self.square(), self.other());
+        let of = [(Some(&square), None), (other.as_ref(), Some(&*square))];
+        for (resident, of) in of.into_iter().filter_map(|(resident, of)| Some((resident?, of))) {
+            if !resident.wants_solo() || !resident.try_solo() {
+                continue;
+            }
+            match self.factory.add_solo(resident, of, model) {
+                Ok(()) => self.changed(),
+                Err(reason) => tracing::info!(shape = %resident.shape, reason, "no engine for lone images is kept"),
             }
         }
     }

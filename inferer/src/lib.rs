@@ -15,6 +15,7 @@ pub mod engines;
 pub mod folder;
 pub mod infer;
 pub mod load;
+pub mod memory;
 pub mod metrics;
 pub mod pace;
 pub mod pipeline;

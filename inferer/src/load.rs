@@ -152,30 +152,30 @@ pub fn load(
     let version = metadata.version.clone();
 
     // A child takes a moment until it can do anything: the store is read meanwhile.
-    factory.expect_trial();
-    let onnx = store.read_verified(&metadata, FileKind::Onnx)?;
-    let check = store.read_verified(&metadata, FileKind::Check)?;
-    steps.read = lap();
-
-    inspect(&metadata, &onnx).map_err(|reason| LoadError::Inspect { version: version.clone(), reason })?;
-    let check = CheckSet::parse(&check, &metadata).map_err(|reason| LoadError::Check { version: version.clone(), reason })?;
-    steps.inspect = lap();
+    let traffic = Engines::traffic(before);
+    factory.expect_trial(traffic);
+    let read = || {
+        let onnx = store.read_verified(&metadata, FileKind::Onnx)?;
+        let check = store.read_verified(&metadata, FileKind::Check)?;
+        steps.read = lap();
+        inspect(&metadata, &onnx).map_err(|reason| LoadError::Inspect { version: version.clone(), reason })?;
+        let check = CheckSet::parse(&check, &metadata).map_err(|reason| LoadError::Check { version: version.clone(), reason })?;
+        steps.inspect = lap();
+        Ok::<_, LoadError>((onnx, check))
+    };
+    // Hashing costs a tenth of a second of a core, which those who are served would miss.
+    let (onnx, check) = traffic.aside(read)?;
 
     let family = format!("{}{}", metadata.architecture.family, metadata.architecture.scale);
     let digest = metadata.file(FileKind::Onnx).map(|file| file.sha256.clone()).unwrap_or_default();
     let model = Model { onnx: &onnx, check: &check, family: &family, side: metadata.image_size, digest: &digest };
-    let made = factory.make(&model, source(store, &metadata), before.is_none()).map_err(|error| match error {
+    let made = factory.make(&model, source(store, &metadata), before).map_err(|error| match error {
         MakeError::Engine(source) => LoadError::Engine { version: version.clone(), source },
         MakeError::Check(reason) => LoadError::Check { version: version.clone(), reason },
         MakeError::Thread(source) => LoadError::Thread { version: version.clone(), source },
         MakeError::Trial(source) => LoadError::Trial { version: version.clone(), source },
     })?;
-    (steps.trial, steps.engine, steps.check) = (made.trial, made.load, made.check);
-    lap();
-    if let Some(before) = before {
-        made.engines.take_over(before, &model);
-    }
-    steps.shape = lap();
+    (steps.trial, steps.engine, steps.check, steps.shape) = (made.trial, made.load, made.check, made.shape);
     Ok((Serving::new(metadata, made.engines), steps))
 }
 

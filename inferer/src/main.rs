@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use edgeloop_inferer::{Settings, run, trial};
-use edgeloop_service::{exit, logs};
+use edgeloop_inferer::{Settings, memory, run, trial};
+use edgeloop_service::{exit, limits, logs};
 
 fn main() -> ExitCode {
+    memory::give_back_early(limits::available_cpus());
     if let Some(code) = trial::child::requested(std::env::args_os().skip(1)) {
         return code;
     }

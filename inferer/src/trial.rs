@@ -98,14 +98,12 @@ pub struct Candidate<'a> {
     pub kind: Kind,
     /// With how many threads.
     pub threads: usize,
-    /// In which input shape.
-    pub shape: Shape,
+    /// In which input shapes: the first one is loaded, the others follow.
+    pub shapes: &'a [Shape],
     /// The ONNX file, as it was hashed.
     pub onnx: &'a [u8],
     /// What it must reproduce.
     pub check: &'a CheckSet,
-    /// Nothing serves meanwhile: the child need not give way.
-    pub urgent: bool,
 }
 
 /// A child that waits for its candidate. Dropping it kills it.
@@ -124,11 +122,12 @@ pub struct Trial {
 }
 
 impl Trials {
-    /// Starts a child that makes ready for `device`. Early, because it takes a while until it can do anything.
+    /// Starts a child that makes ready for `device`, by `niceness` less important than serving. Early, because it takes a while until it
+    /// can do anything.
     ///
     /// # Errors
     /// [`TrialError::Start`].
-    pub fn start(&self, device: Device) -> Result<Trial, TrialError> {
+    pub fn start(&self, device: Device, niceness: i32) -> Result<Trial, TrialError> {
         let start = || -> io::Result<Trial> {
             let (socket, theirs) = UnixStream::pair()?;
             let memory_file = || memfd_create("candidate", MemfdFlags::CLOEXEC).map(File::from);
@@ -138,6 +137,7 @@ impl Trials {
                 .arg(child::NAME)
                 .arg(std::process::id().to_string())
                 .arg(device.to_string())
+                .arg(niceness.to_string())
                 .env_clear()
                 .envs(VARIABLES.iter().filter_map(|name| Some((*name, std::env::var_os(name)?))))
                 .envs(libraries())
@@ -166,7 +166,7 @@ fn memory_for(candidate: &Candidate<'_>, limit: Option<u64>, own: u64) -> u64 {
     let wanted = (512_u64 << 20)
         .saturating_add(8 * candidate.onnx.len() as u64)
         .saturating_add(12 * (images.len() + outputs.len()) as u64)
-        .saturating_add(candidate.shape.pixels().saturating_mul(1024))
+        .saturating_add(candidate.shapes.iter().map(|shape| shape.pixels()).sum::<u64>().saturating_mul(1024))
         .saturating_add((candidate.threads as u64) * (16 << 20));
     limit.map_or(wanted, |limit| wanted.min(limit.saturating_sub(own)).max(64 << 20))
 }

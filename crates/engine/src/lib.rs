@@ -111,6 +111,13 @@ pub trait Engine: Send {
     /// # Errors
     /// A wrong input size, a failure inside the library, or an output that is no `[n, rows, anchors]` float tensor.
     fn run(&mut self, input: InputView<'_>) -> Result<Output, EngineError>;
+
+    /// The same loaded model as an engine for inputs of `height` × `width`, which may be used from another thread: a run waits until
+    /// the other's is over. `None` where a loaded model is bound to its shape.
+    fn in_shape(&self, height: usize, width: usize) -> Option<Box<dyn Engine>> {
+        let _ = (height, width);
+        None
+    }
 }
 
 /// Loads an ONNX model from memory.

@@ -268,23 +268,33 @@ fn instances_run_beside_each_other_from_one_queue() {
 }
 
 #[test]
-fn a_job_that_comes_alone_gets_the_solo_engine_and_the_next_one_an_instance() {
+fn jobs_that_come_one_at_a_time_get_the_solo_engine_and_those_that_overlap_an_instance() {
     let ((instance, open_instance), (solo, open_solo)) = (numbered(1.0), numbered(9.0));
     let pool = EnginePool::spawn(instance, 4).unwrap();
     pool.set_solo(solo).unwrap();
+    let who = |answer| received(answer).unwrap().output.unwrap().data[0];
     for _ in 0..2 {
+        for _ in 0..3 {
+            open_instance.send(()).unwrap();
+            assert_eq!(who(submit(&pool, 0.0)), 1.0, "one at a time, but not for long enough");
+        }
+        assert!(!pool.wants_solo());
         let alone = submit(&pool, 0.0);
+        assert!(pool.wants_solo());
         let beside = submit(&pool, 0.0);
         open_instance.send(()).unwrap();
-        assert_eq!(received(beside).unwrap().output.unwrap().data[0], 1.0);
+        assert_eq!(who(beside), 1.0);
         open_solo.send(()).unwrap();
-        assert_eq!(received(alone).unwrap().output.unwrap().data[0], 9.0);
+        assert_eq!(who(alone), 9.0);
+        assert!(!pool.wants_solo(), "they overlapped");
     }
+    (0..3).for_each(|_| open_instance.send(()).unwrap());
+    (0..3).for_each(|_| assert_eq!(who(submit(&pool, 0.0)), 1.0));
     // Dropping drains the solo engine's job too.
     let last = submit(&pool, 0.0);
     drop(pool);
     open_solo.send(()).unwrap();
-    assert_eq!(received(last).unwrap().output.unwrap().data[0], 9.0);
+    assert_eq!(who(last), 9.0);
 }
 
 #[test]
@@ -341,6 +351,26 @@ fn engines_loaded_together_run_beside_each_other(#[values(Device::Cpu, Device::O
             });
         }
     });
+}
+
+#[test]
+fn a_loaded_model_serves_other_shapes_beside_its_own() {
+    let mut square = load(&toy::Toy::means(OFFSETS).onnx(), &options(Device::Cpu, 64, 64)).unwrap();
+    let mut wide = square.in_shape(32, 96).expect("ONNX Runtime's CPU sessions take any shape");
+    let run = |engine: &mut dyn Engine, h, w| engine.run(InputView { n: 1, h, w, data: &images(1, h, w) }).map(|output| output.shape);
+    for _ in 0..2 {
+        assert_eq!(run(&mut *square, 64, 64).unwrap(), [1, 6, 4]);
+        assert_eq!(run(&mut *wide, 32, 96).unwrap(), [1, 6, 3]);
+    }
+    assert!(matches!(run(&mut *wide, 64, 64), Err(EngineError::Input { .. })), "each takes its own shape only");
+    std::thread::scope(|scope| {
+        let other = scope.spawn(move || (0..50).try_for_each(|_| run(&mut *wide, 32, 96).map(drop)));
+        let mut run = |h, w| square.run(InputView { n: 1, h, w, data: &images(1, h, w) });
+        (0..50).for_each(|_| assert_eq!(run(64, 64).unwrap().shape, [1, 6, 4]));
+        other.join().unwrap().unwrap();
+    });
+    let fixed = load(&toy::Toy::means(OFFSETS).onnx(), &options(Device::OpenVino, 64, 64)).unwrap();
+    assert!(fixed.in_shape(32, 96).is_none(), "OpenVINO compiles for one shape");
 }
 
 #[test]

@@ -22,9 +22,6 @@ const SCORE_TOLERANCE: f32 = 1e-3;
 /// More images than any check file needs; each costs one run while the old model waits to be replaced.
 const MOST_CHECK_IMAGES: usize = 16;
 
-/// Images that an engine of another shape is looked at with; each costs two runs.
-const MOST_OTHER_SHAPE: usize = 2;
-
 /// In a lower precision: a published detection of at least this score must be found again. Serving's own threshold is 0.25;
 /// room for a score that moves over it.
 const SURE: f32 = 0.30;
@@ -167,8 +164,9 @@ impl CheckSet {
 }
 
 impl CheckSet {
-    /// Runs an engine of another shape on the middle of the images: its numbers must be numbers, as many as the shape has, and as
-    /// good as those of `reference`, an engine of the same shape in float32, if there is one.
+    /// Runs an engine of another shape on the middle of the `nth` image (or of an earlier one, where there are fewer): its numbers must
+    /// be numbers, as many as the shape has, and as good as those of `reference`, an engine of the same shape in float32, if there is
+    /// one.
     ///
     /// # Errors
     /// Where it differs, for people.
@@ -176,22 +174,22 @@ impl CheckSet {
         &self,
         engine: &mut dyn Engine,
         shape: Shape,
-        mut reference: Option<&mut (dyn Engine + 'static)>,
+        reference: Option<&mut (dyn Engine + 'static)>,
+        nth: usize,
     ) -> Result<(), String> {
         let (h, w) = (shape.height as usize, shape.width as usize);
         let precision = engine.info().precision;
         let anchors = self.anchors * h * w / (self.side * self.side);
-        for n in 0..self.n.min(MOST_OTHER_SHAPE) {
-            let data = self.middle(n, h, w);
-            let input = InputView { n: 1, h, w, data: &data };
-            let found = engine.run(input).map_err(|e| e.to_string())?;
-            if found.shape != [1, self.rows, anchors] || found.data.iter().any(|v| !v.is_finite()) {
-                return Err(format!("its output is {:?} or no numbers, expected numbers [1, {}, {anchors}]", found.shape, self.rows));
-            }
-            if let Some(reference) = reference.as_deref_mut() {
-                let expected = reference.run(input).map_err(|e| e.to_string())?;
-                close(&found, &expected.data, precision).map_err(|reason| format!("middle of image {n}, {reason}"))?;
-            }
+        let n = nth % self.n;
+        let data = self.middle(n, h, w);
+        let input = InputView { n: 1, h, w, data: &data };
+        let found = engine.run(input).map_err(|e| e.to_string())?;
+        if found.shape != [1, self.rows, anchors] || found.data.iter().any(|v| !v.is_finite()) {
+            return Err(format!("its output is {:?} or no numbers, expected numbers [1, {}, {anchors}]", found.shape, self.rows));
+        }
+        if let Some(reference) = reference {
+            let expected = reference.run(input).map_err(|e| e.to_string())?;
+            close(&found, &expected.data, precision).map_err(|reason| format!("middle of image {n}, {reason}"))?;
         }
         Ok(())
     }

@@ -14,24 +14,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use edgeloop_engine::{EngineError, EnginePool, LoadOptions, Plan, cpu};
+use edgeloop_engine::{Engine, EngineError, LoadOptions, Plan, cpu};
 
-use super::budget::Budget;
+use super::budget::{Budget, Share};
 use super::check::CheckSet;
 use super::kind::{Kind, candidates};
 use super::metrics::EngineMetrics;
 use super::remembered::{Key, Remembered, Speed};
 use super::shapes::Shape;
+use super::traffic::Traffic;
 use super::tried::Tried;
 use super::{Choice, EngineArgs, Engines, Resident, Source, Todo};
 use crate::load::Runtime;
 use crate::trial::TrialError;
 use failures::Failures;
 use load::Loaded;
-
-/// Jobs that may wait before the engines. Every decoding thread and the folder loop have at most one each; more would only
-/// be memory.
-const ENGINE_QUEUE: usize = 64;
 
 /// Why the one that was measured fastest serves.
 const FASTEST: &str = "it is the fastest here that reproduces the version's check file";
@@ -79,6 +76,8 @@ pub struct Made {
     pub load: Duration,
     /// Reproducing the check file.
     pub check: Duration,
+    /// What the images that come want beside the square engines.
+    pub shape: Duration,
 }
 
 /// Makes engines as the settings say. One a process.
@@ -147,22 +146,28 @@ impl EngineFactory {
         self.notices.1.clone()
     }
 
-    /// The engines of a model, ready to serve. `urgent`: nothing serves, so what is ready soonest goes first and something faster
-    /// replaces it later.
+    /// The engines of a model, ready to serve. `before` are the engines that serve meanwhile and that these go on from; without any it
+    /// is urgent: what is ready soonest goes first and something faster replaces it later.
     ///
     /// # Errors
     /// See [`MakeError`].
-    pub fn make(self: &Arc<Self>, model: &Model<'_>, source: Source, urgent: bool) -> Result<Made, MakeError> {
-        self.begin_trials(model, urgent);
-        let made = self.make_one(model, source, urgent);
+    pub fn make(self: &Arc<Self>, model: &Model<'_>, source: Source, before: Option<&Engines>) -> Result<Made, MakeError> {
+        self.begin_trials(model, before);
+        let made = self.make_one(model, source, Engines::traffic(before)).map(|made| {
+            let started = Instant::now();
+            if let Some(before) = before {
+                made.engines.take_over(before, model);
+            }
+            Made { shape: started.elapsed(), ..made }
+        });
         let trial = self.end_trials();
         made.map(|made| Made { trial, ..made })
     }
 
-    fn make_one(self: &Arc<Self>, model: &Model<'_>, source: Source, urgent: bool) -> Result<Made, MakeError> {
+    fn make_one(self: &Arc<Self>, model: &Model<'_>, source: Source, traffic: Traffic) -> Result<Made, MakeError> {
         let kinds = self.kinds();
         let speeds = self.remembered.get(&self.key(model));
-        let (order, todo) = order(&kinds, speeds.as_deref(), urgent);
+        let (order, todo) = order(&kinds, speeds.as_deref(), !traffic.gives_way());
         let mut choice = Choice::default();
         let (mut first_error, mut paused) = (None, None);
         for kind in &order {
@@ -170,7 +175,7 @@ impl EngineFactory {
             if let Err(reason) = self.failures.check(*kind) {
                 paused.get_or_insert_with(|| format!("{kind}: {reason}"));
             }
-            match self.start(*kind, model, Shape::square(model.side), urgent, paused.clone()) {
+            match self.start(*kind, model, Shape::square(model.side), traffic, paused.clone()) {
                 Ok((resident, load, check)) => {
                     choice.reason = match (kinds.len(), todo) {
                         (1, _) => "it was asked for".into(),
@@ -180,7 +185,7 @@ impl EngineFactory {
                     };
                     choice.speeds = speeds.unwrap_or_default();
                     let engines = Engines::new(resident, choice, todo, source, self.clone(), model);
-                    return Ok(Made { engines, trial: Duration::ZERO, load, check });
+                    return Ok(Made { engines, trial: Duration::ZERO, load, check, shape: Duration::ZERO });
                 }
                 // In float32 the engine is not what differs.
                 Err(error @ MakeError::Check(_)) if *kind == Kind::SAFE => return Err(error),
@@ -211,11 +216,11 @@ impl EngineFactory {
         let fallback = format!("{} was asked for: {error}", self.asked());
         let mut last = None;
         for kind in [Kind::SAFE, Kind::SECOND].into_iter().filter(|kind| !tried.contains(kind)) {
-            match self.start(kind, model, Shape::square(model.side), true, Some(fallback.clone())) {
+            match self.start(kind, model, Shape::square(model.side), Traffic::Unserved, Some(fallback.clone())) {
                 Ok((resident, load, check)) => {
                     choice.reason = "it works; the one that was asked for does not".into();
                     let engines = Engines::new(resident, choice, None, source, self.clone(), model);
-                    return Ok(Made { engines, trial: Duration::ZERO, load, check });
+                    return Ok(Made { engines, trial: Duration::ZERO, load, check, shape: Duration::ZERO });
                 }
                 Err(error @ MakeError::Check(_)) if kind == Kind::SAFE => return Err(error),
                 Err(error @ MakeError::Trial(_)) => return Err(error),
@@ -271,10 +276,10 @@ impl EngineFactory {
         kind: Kind,
         model: &Model<'_>,
         shape: Shape,
-        urgent: bool,
+        traffic: Traffic,
         fallback: Option<String>,
     ) -> Result<(Resident, Duration, Duration), MakeError> {
-        let Loaded { engines, bytes, load, check } = self.load_checked(kind, model, shape, urgent)?;
+        let Loaded { engines, bytes, load, check } = self.load_checked(kind, model, shape, traffic)?;
         Ok((self.start_loaded(kind, shape, engines, self.budget.take(bytes), bytes, fallback)?, load, check))
     }
 
@@ -282,51 +287,62 @@ impl EngineFactory {
         &self,
         kind: Kind,
         shape: Shape,
-        engines: Vec<Box<dyn edgeloop_engine::Engine>>,
-        share: super::budget::Share,
+        engines: Vec<Box<dyn Engine>>,
+        share: Share,
         bytes: u64,
         fallback: Option<String>,
     ) -> Result<Resident, MakeError> {
-        let mut engines = engines.into_iter();
-        let first = engines.next().ok_or_else(|| EngineError::Options("no engine came of it".into()))?;
-        let pool = EnginePool::spawn_all(first, engines.collect(), ENGINE_QUEUE)?;
-        Ok(Resident::new(pool, kind, shape, self.plan.threads, fallback, share, bytes))
+        Ok(Resident::start(engines, (kind, shape, self.plan.threads), fallback, (share, bytes))?)
     }
 
-    /// Puts an engine for lone images beside the instances, if the plan has one and there is memory for it.
-    pub(super) fn add_solo(&self, resident: &Resident, model: &Model<'_>) -> Result<(), String> {
+    /// Puts an engine for lone images beside the instances, if the plan has one and there is memory for it. `of` are the engines of
+    /// another shape that may have one already.
+    pub(super) fn add_solo(&self, resident: &Resident, of: Option<&Resident>, model: &Model<'_>) -> Result<(), String> {
         let Some(threads) = self.plan.solo else { return Ok(()) };
-        let share = self.budget.try_take(resident.bytes / resident.pool.instances().max(1) as u64)?;
-        let options = self.options(resident.kind, resident.shape, threads);
-        let mut engine = self.runtime.load(model.onnx, &options).map_err(|e| e.to_string())?;
+        let mut engine = match of.and_then(|of| of.solo_in_shape(resident.shape)) {
+            Some(engine) => engine,
+            None => {
+                resident.keep(self.budget.try_take(resident.bytes / resident.pool.instances().max(1) as u64)?);
+                let options = self.options(resident.kind, resident.shape, threads);
+                self.runtime.load(model.onnx, &options).map_err(|e| e.to_string())?
+            }
+        };
         if resident.shape == Shape::square(model.side) {
             // Its kind has reproduced all of them.
             model.check.reproduce_share(&mut *engine, 0, model.check.len())?;
         } else {
-            model.check.look_alike(&mut *engine, resident.shape, None)?;
+            model.check.look_alike(&mut *engine, resident.shape, None, 0)?;
         }
-        resident.pool.set_solo(engine).map_err(|e| e.to_string())?;
-        resident.keep(share);
-        Ok(())
+        resident.set_solo(engine).map_err(|e| e.to_string())
     }
 
     /// An engine for another shape, of the kind that serves, if there is memory for it. What it must reproduce are the outputs of
     /// the safe engine in that shape: the check file knows the square one only.
-    pub(super) fn make_shape(&self, square: &Resident, model: &Model<'_>, shape: Shape) -> Result<Resident, String> {
-        let bytes = (square.bytes * shape.pixels() / square.shape.pixels().max(1)).max(model.onnx.len() as u64);
+    pub(super) fn make_shape(&self, square: &Resident, model: &Model<'_>, shape: Shape, traffic: Traffic) -> Result<Resident, String> {
+        let mut engines = square.in_shape(shape);
+        let bytes = if engines.is_empty() {
+            (square.bytes * shape.pixels() / square.shape.pixels().max(1)).max(model.onnx.len() as u64)
+        } else {
+            0
+        };
         let share = self.budget.try_take(bytes)?;
         let mut reference = if square.kind == Kind::SAFE {
             None
         } else {
             let options = self.options(Kind::SAFE, shape, 1);
             // Without ONNX Runtime there is nothing to hold it against but numbers.
-            let tried = self.try_first(Kind::SAFE, model, shape, false).is_ok();
-            tried.then(|| load::quietly(|| self.runtime.load(model.onnx, &options)).ok()).flatten()
+            let tried = self.try_first(Kind::SAFE, model, shape, traffic).is_ok();
+            tried.then(|| traffic.aside(|| self.runtime.load(model.onnx, &options)).ok()).flatten()
         };
-        let mut engines = self.load_raw(square.kind, model, shape, false).map_err(|e| e.to_string())?;
-        for engine in &mut engines {
-            model.check.look_alike(&mut **engine, shape, reference.as_deref_mut())?;
+        if engines.is_empty() {
+            engines = self.load_raw(square.kind, model, shape, traffic).map_err(|e| e.to_string())?;
+        } else {
+            self.try_first(square.kind, model, shape, traffic).map_err(|e| e.to_string())?;
         }
+        self.beside(traffic).aside(|| {
+            let mut each = engines.iter_mut().enumerate();
+            each.try_for_each(|(nth, engine)| model.check.look_alike(&mut **engine, shape, reference.as_deref_mut(), nth))
+        })?;
         self.start_loaded(square.kind, shape, engines, share, bytes, square.fallback.clone()).map_err(|e| e.to_string())
     }
 
@@ -336,7 +352,7 @@ impl EngineFactory {
         let started = Instant::now();
         self.failures.note(failed.kind, reason);
         let fallback = format!("{} failed: {reason}", failed.kind);
-        match self.start(Kind::SAFE, model, Shape::square(model.side), true, Some(fallback)) {
+        match self.start(Kind::SAFE, model, Shape::square(model.side), Traffic::Unserved, Some(fallback)) {
             Ok((resident, ..)) => {
                 let took_ms = started.elapsed().as_millis() as u64;
                 tracing::error!(failed = %failed.kind, reason, serving = %Kind::SAFE, took_ms, "an engine failed; another one serves");

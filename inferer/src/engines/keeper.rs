@@ -8,8 +8,9 @@ use crossbeam_channel::RecvTimeoutError;
 use edgeloop_service::admin::Health;
 use edgeloop_service::shutdown::Shutdown;
 
-use super::{EngineFactory, Engines, Model, Resident, Todo};
+use super::{EngineFactory, Engines, Model, Todo};
 use crate::api::describe;
+use crate::memory;
 use crate::metrics::Metrics;
 use crate::slot::{Serving, Slot};
 
@@ -51,7 +52,7 @@ impl Keeper {
             }
             if trim.is_some_and(|at| Instant::now() >= at) {
                 trim = None;
-                give_memory_back();
+                memory::give_back_now();
             }
             match notices.recv_timeout(LOOK) {
                 Ok(()) | Err(RecvTimeoutError::Timeout) => {}
@@ -82,15 +83,6 @@ impl Keeper {
     }
 }
 
-/// What engines have freed stays with the allocator's arenas, tens of megabytes a swap, until it is told to hand it back.
-fn give_memory_back() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: malloc_trim takes the allocator's own locks and touches nothing that is in use.
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
-
 impl Engines {
     /// Which engine serves and why, in the log.
     fn say(&self, version: &str) {
@@ -108,13 +100,15 @@ impl Engines {
             return true;
         }
         let (square, other) = (self.square(), self.other());
-        if self.factory.plan().solo.is_some() {
-            for resident in [Some(&square), other.as_ref()].into_iter().flatten() {
-                if resident.try_solo() {
-                    self.with_model(|model| self.solo(resident, model));
-                    return true;
+        let residents = || [Some(&square), other.as_ref()].into_iter().flatten();
+        if self.factory.plan().solo.is_some() && residents().any(|resident| resident.wants_solo()) {
+            if self.with_model(|model| self.add_solos(model)).is_none() {
+                // Not at every look anew.
+                for resident in residents() {
+                    let _ = resident.try_solo();
                 }
             }
+            return true;
         }
         let Some(shape) = self.demand.as_ref().and_then(|demand| demand.worth(self.side(), other.as_ref().map(|o| o.shape))) else {
             return false;
@@ -128,7 +122,7 @@ impl Engines {
         if !still() {
             return false;
         }
-        let made = self.with_model(|model| self.factory.make_shape(&square, model, shape));
+        let made = self.with_model(|model| self.factory.make_shape(&square, model, shape, Self::traffic(Some(self))));
         match made {
             Some(Ok(resident)) => {
                 let _one = self.change();
@@ -151,15 +145,15 @@ impl Engines {
     }
 
     fn with_model<T>(&self, work: impl FnOnce(&Model<'_>) -> T) -> Option<T> {
-        let (onnx, check) = self.read()?;
+        let (onnx, check) = Self::traffic(Some(self)).aside(|| self.read())?;
         Some(work(&self.model(&onnx, &check)))
     }
 
     fn take_faster(&self, todo: Todo, model: &Model<'_>) {
-        let before = self.square();
+        let (before, traffic) = (self.square(), Self::traffic(Some(self)));
         let (better, choice) = match todo {
-            Todo::Measure => self.factory.measure(&before, model),
-            Todo::Upgrade => self.factory.upgrade(&before, model),
+            Todo::Measure => self.factory.measure(&before, model, traffic),
+            Todo::Upgrade => self.factory.upgrade(&before, model, traffic),
         };
         let speeds: Vec<String> = choice.speeds.iter().map(|s| format!("{} {:.1} ms", s.kind, s.ms)).collect();
         for (kind, reason) in &choice.refused {
@@ -179,12 +173,5 @@ impl Engines {
         }
         self.choice.store(Arc::new(choice));
         self.changed();
-    }
-
-    fn solo(&self, resident: &Arc<Resident>, model: &Model<'_>) {
-        match self.factory.add_solo(resident, model) {
-            Ok(()) => self.changed(),
-            Err(reason) => tracing::info!(shape = %resident.shape, reason, "no engine for lone images is kept"),
-        }
     }
 }

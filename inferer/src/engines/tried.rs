@@ -8,12 +8,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use edgeloop_engine::{Device, EngineError};
-use edgeloop_service::limits;
 
+use super::Engines;
 use super::factory::{EngineFactory, MakeError, Model};
 use super::kind::Kind;
 use super::shapes::Shape;
-use crate::trial::{Bad, Candidate, Trial, Trials};
+use super::traffic::Traffic;
+use crate::trial::{Bad, Candidate, Trial, TrialError, Trials};
 
 /// As many trials are remembered: those of the versions that a roll-back may come to.
 const MOST_REMEMBERED: usize = 32;
@@ -33,6 +34,8 @@ struct State {
     early: Option<Trial>,
     /// What the last trial was about: most likely the next one is, too.
     last: Device,
+    /// The shape that will be wanted beside the square one: the same child tries both.
+    also: Option<Shape>,
     /// What came through, newest last.
     good: Vec<(String, Kind, Shape)>,
     /// Time that the trials of the load under way took.
@@ -61,19 +64,20 @@ impl EngineFactory {
     }
 
     /// A version is about to be read: a child is started that will try it.
-    pub fn expect_trial(&self) {
+    pub fn expect_trial(&self, traffic: Traffic) {
         let Some(trials) = &self.tried.trials else { return };
         // One that cannot be started is told when it is needed.
         let device = self.tried.lock().last;
-        let early = trials.start(device).ok();
+        let early = trials.start(device, traffic.niceness()).ok();
         self.tried.lock().early = early;
     }
 
     /// A load begins. In an outage what has been tried is trusted: every millisecond is an unanswered request.
-    pub(super) fn begin_trials(&self, model: &Model<'_>, urgent: bool) {
+    pub(super) fn begin_trials(&self, model: &Model<'_>, before: Option<&Engines>) {
+        let also = before.and_then(|before| before.live_shape(model.side));
         let mut state = self.tried.lock();
-        state.spent = Duration::ZERO;
-        if !urgent {
+        (state.spent, state.also) = (Duration::ZERO, also);
+        if before.is_some() {
             state.good.retain(|(digest, ..)| digest != model.digest);
         }
     }
@@ -93,8 +97,8 @@ impl EngineFactory {
         self.tried.lock().good.iter().any(|(digest, k, s)| (digest.as_str(), *k, *s) == (model.digest, kind, shape))
     }
 
-    /// Has a child load and run a model, unless one has. `urgent`: nothing serves meanwhile that it should give way to.
-    pub(super) fn try_first(&self, kind: Kind, model: &Model<'_>, shape: Shape, urgent: bool) -> Result<(), MakeError> {
+    /// Has a child load and run a model, unless one has. `traffic` is what it gives way to.
+    pub(super) fn try_first(&self, kind: Kind, model: &Model<'_>, shape: Shape, traffic: Traffic) -> Result<(), MakeError> {
         // What cannot be had at all says so better here.
         self.check_failures(kind)?;
         let Some(trials) = &self.tried.trials else { return Ok(()) };
@@ -102,6 +106,28 @@ impl EngineFactory {
             return Ok(());
         }
         self.runtime().library_version(kind.device)?;
+        let also = Some(shape).filter(|shape| *shape == Shape::square(model.side)).and_then(|_| self.tried.lock().also.take());
+        let shapes: Vec<Shape> = [Some(shape), also].into_iter().flatten().collect();
+        let verdict = match self.try_shapes(trials, kind, model, &shapes, traffic)? {
+            // Which of them was it?
+            Err(_) if shapes.len() > 1 => self.try_shapes(trials, kind, model, &shapes[..1], traffic)?,
+            verdict => verdict,
+        };
+        verdict.map_err(|bad| match bad {
+            Bad::Check(reason) => MakeError::Check(reason),
+            Bad::Engine(reason) => EngineError::Model { device: kind.device, reason }.into(),
+        })
+    }
+
+    /// One child, whose verdict is about all of `shapes`.
+    fn try_shapes(
+        &self,
+        trials: &Trials,
+        kind: Kind,
+        model: &Model<'_>,
+        shapes: &[Shape],
+        traffic: Traffic,
+    ) -> Result<Result<(), Bad>, TrialError> {
         let started = Instant::now();
         let early = {
             let mut state = self.tried.lock();
@@ -110,24 +136,20 @@ impl EngineFactory {
         };
         let trial = match early {
             Some(trial) => trial,
-            None => trials.start(kind.device)?,
+            None => trials.start(kind.device, traffic.niceness())?,
         };
-        // All cores, whatever the plan: there is only one, and it gives way.
+        // Whatever the plan: there is only one.
         // One image: whether it loads and runs is the child's to find out. All of them are run here.
         let check = model.check.first();
-        let candidate = Candidate { kind, threads: limits::available_cpus(), shape, onnx: model.onnx, check: &check, urgent };
+        let candidate = Candidate { kind, threads: traffic.cores(), shapes, onnx: model.onnx, check: &check };
         let verdict = trial.run(&candidate)?;
         let mut state = self.tried.lock();
         state.spent += started.elapsed();
-        match verdict {
-            Ok(()) => {
-                state.good.push((model.digest.to_owned(), kind, shape));
-                let excess = state.good.len().saturating_sub(MOST_REMEMBERED);
-                state.good.drain(..excess);
-                Ok(())
-            }
-            Err(Bad::Check(reason)) => Err(MakeError::Check(reason)),
-            Err(Bad::Engine(reason)) => Err(EngineError::Model { device: kind.device, reason }.into()),
+        if verdict.is_ok() {
+            state.good.extend(shapes.iter().map(|shape| (model.digest.to_owned(), kind, *shape)));
+            let excess = state.good.len().saturating_sub(MOST_REMEMBERED);
+            state.good.drain(..excess);
         }
+        Ok(verdict)
     }
 }

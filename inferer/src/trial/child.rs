@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
-use edgeloop_engine::{Device, EngineError, LoadOptions, library_version};
+use edgeloop_engine::{Device, Engine, EngineError, LoadOptions, library_version};
 use rustix::process::{Resource, Rlimit, Signal, getppid, nice, set_parent_process_death_signal, setrlimit};
 
 use super::frame::{Header, Verdict};
@@ -17,9 +17,6 @@ use crate::engines::kind::Kind;
 /// The first argument that makes the program a child. It is no option: nobody types it.
 pub const NAME: &str = "try-candidate";
 
-/// How much less the child counts than serving when cores are short. 10 is a tenth of the share: enough to come through on a
-/// saturated box, too little to be felt there. Opening the library comes before: a tenth of a second at most.
-const NICENESS: i32 = 10;
 /// Open files that loading a library and a model needs, with a margin.
 const FILES: u64 = 256;
 /// What may be printed before it crashes.
@@ -32,11 +29,12 @@ pub fn requested(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCo
     }
     let parent = arguments.next().and_then(|id| id.to_str()?.parse().ok());
     let device = arguments.next().and_then(|device| device.to_str()?.parse().ok());
-    let (Some(parent), Some(device)) = (parent, device) else {
+    let niceness = arguments.next().and_then(|niceness| niceness.to_str()?.parse().ok());
+    let (Some(parent), Some(device), Some(niceness)) = (parent, device, niceness) else {
         eprintln!("{NAME} is for edgeloop-inferer itself: it tries a model before it is served");
         return Some(ExitCode::from(2));
     };
-    Some(match cut_off(parent).and_then(|given| answer(device, given)) {
+    Some(match nice(niceness).map_err(io::Error::from).and_then(|_| cut_off(parent)).and_then(|given| answer(device, given)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -94,9 +92,6 @@ fn answer(device: Device, mut given: File) -> io::Result<()> {
     // that cannot be had says so when it is asked for.
     let _ = library_version(device);
     let header = Header::read(&mut socket)?;
-    if !header.urgent {
-        nice(NICENESS)?;
-    }
     bound(header.memory, header.seconds)?;
     // The place in the file is shared with the parent, who has written it.
     given.rewind()?;
@@ -115,13 +110,24 @@ fn answer(device: Device, mut given: File) -> io::Result<()> {
 }
 
 fn judge(header: &Header, onnx: &[u8], check: &CheckSet) -> Result<(), Verdict> {
-    let (Kind { device, precision }, shape) = (header.kind, header.shape());
-    let options = LoadOptions { device, precision, threads: header.threads, height: shape.height as usize, width: shape.width as usize };
-    let mut engine = edgeloop_engine::load(onnx, &options).map_err(|error| match error {
-        EngineError::Model { reason, .. } => Verdict::Engine(reason),
-        error => Verdict::Engine(error.to_string()),
-    })?;
-    let square = shape.height == shape.width;
-    let checked = if square { check.reproduce(&mut *engine) } else { check.look_alike(&mut *engine, shape, None) };
-    checked.map_err(Verdict::Check)
+    let Kind { device, precision } = header.kind;
+    let mut last: Option<Box<dyn Engine>> = None;
+    for shape in &header.shapes {
+        let (height, width) = (shape.height as usize, shape.width as usize);
+        let mut engine = match last.and_then(|last| last.in_shape(height, width)) {
+            Some(engine) => engine,
+            None => {
+                let options = LoadOptions { device, precision, threads: header.threads, height, width };
+                edgeloop_engine::load(onnx, &options).map_err(|error| match error {
+                    EngineError::Model { reason, .. } => Verdict::Engine(reason),
+                    error => Verdict::Engine(error.to_string()),
+                })?
+            }
+        };
+        let square = height == width;
+        let checked = if square { check.reproduce(&mut *engine) } else { check.look_alike(&mut *engine, *shape, None, 0) };
+        checked.map_err(Verdict::Check)?;
+        last = Some(engine);
+    }
+    Ok(())
 }

@@ -20,14 +20,11 @@ const VALUES: usize = 64 << 10;
 pub(super) struct Header {
     pub kind: Kind,
     pub threads: usize,
-    height: u32,
-    width: u32,
+    pub shapes: Vec<Shape>,
     /// Bytes of memory.
     pub memory: u64,
     /// Seconds of CPU time.
     pub seconds: u64,
-    /// Nothing serves meanwhile.
-    pub urgent: bool,
     onnx: usize,
     check: Sizes,
 }
@@ -46,13 +43,9 @@ pub(super) enum Verdict {
 
 impl Header {
     pub fn new(candidate: &Candidate<'_>, memory: u64, seconds: u64) -> Self {
-        let Candidate { kind, threads, shape, onnx, check, urgent } = *candidate;
+        let Candidate { kind, threads, shapes, onnx, check } = *candidate;
         let (check, _) = check.parts();
-        Self { kind, threads, height: shape.height, width: shape.width, memory, seconds, urgent, onnx: onnx.len(), check }
-    }
-
-    pub fn shape(&self) -> Shape {
-        Shape { height: self.height, width: self.width }
+        Self { kind, threads, shapes: shapes.to_vec(), memory, seconds, onnx: onnx.len(), check }
     }
 
     /// Reads one.

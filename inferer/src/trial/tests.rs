@@ -20,12 +20,14 @@ fn sent(candidate: &Candidate<'_>, header: &Header) -> Vec<u8> {
 #[test]
 fn what_is_sent_is_what_is_read() {
     let check = check(2);
-    let candidate =
-        Candidate { kind: Kind::SAFE, threads: 2, shape: Shape { height: 32, width: 64 }, onnx: b"a model", check: &check, urgent: false };
+    let candidate = Candidate { kind: Kind::SAFE, threads: 2, shapes: &[Shape { height: 32, width: 64 }], onnx: b"a model", check: &check };
     let bytes = sent(&candidate, &Header::new(&candidate, 1 << 30, 17));
     let mut rest = bytes.as_slice();
     let header = Header::read(&mut rest).unwrap();
-    assert_eq!((header.kind, header.threads, header.shape(), header.memory, header.seconds), (Kind::SAFE, 2, candidate.shape, 1 << 30, 17));
+    assert_eq!(
+        (header.kind, header.threads, &*header.shapes, header.memory, header.seconds),
+        (Kind::SAFE, 2, candidate.shapes, 1 << 30, 17)
+    );
     let (onnx, read) = header.read_files(&mut rest).unwrap();
     assert_eq!((onnx.as_slice(), read.parts(), rest.len()), (candidate.onnx, check.parts(), 0));
     for cut in [0, 5, 20, bytes.len() - 1] {
@@ -60,7 +62,7 @@ fn memory_is_reckoned_from_the_model_and_never_more_than_is_left(
     #[case] most: u64,
 ) {
     let (check, onnx) = (check(4), vec![0; 12 << 20]);
-    let candidate = Candidate { kind: Kind::SAFE, threads: 2, shape: Shape::square(64), onnx: &onnx, check: &check, urgent: false };
+    let candidate = Candidate { kind: Kind::SAFE, threads: 2, shapes: &[Shape::square(64)], onnx: &onnx, check: &check };
     let memory = memory_for(&candidate, limit, own);
     assert!((least..=most).contains(&memory), "{memory}");
 }

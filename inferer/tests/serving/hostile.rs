@@ -107,7 +107,7 @@ fn a_child_has_bounds_and_nothing_that_it_does_not_need() {
         let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
         stat.rsplit_once(") ").unwrap().1.split(' ').nth(16).unwrap().parse::<i32>().unwrap()
     };
-    assert_eq!(niceness(child), (niceness(program.pid()) + 10).min(19));
+    assert_eq!(niceness(child), (niceness(program.pid()) + 12).min(19));
     assert_eq!(read("oom_score_adj").trim(), "1000");
     assert!(read("status").contains("NoNewPrivs:\t1"));
 }

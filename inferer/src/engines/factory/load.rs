@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use edgeloop_engine::{Device, Engine};
+use edgeloop_engine::{Device, Engine, Precision};
 
 use super::{EngineFactory, MakeError, Model};
 use crate::engines::budget;
 use crate::engines::kind::Kind;
 use crate::engines::shapes::Shape;
+use crate::engines::traffic::Traffic;
 
 /// Instances that have reproduced the check file.
 pub(super) struct Loaded {
@@ -20,31 +21,40 @@ pub(super) struct Loaded {
 
 impl EngineFactory {
     /// Loads the planned number of instances and holds them against the check file.
-    pub(super) fn load_checked(&self, kind: Kind, model: &Model<'_>, shape: Shape, urgent: bool) -> Result<Loaded, MakeError> {
+    pub(super) fn load_checked(&self, kind: Kind, model: &Model<'_>, shape: Shape, traffic: Traffic) -> Result<Loaded, MakeError> {
         let before = budget::resident();
-        self.try_first(kind, model, shape, urgent)?;
+        self.try_first(kind, model, shape, traffic)?;
         let started = Instant::now();
-        let mut engines = self.load_raw(kind, model, shape, urgent)?;
+        let mut engines = self.load_raw(kind, model, shape, traffic)?;
         let load = started.elapsed();
-        let of = engines.len();
-        verify(&mut engines, model, of, self.is_quiet(urgent)).map_err(MakeError::Check)?;
+        verify(&mut engines, model, self.beside(traffic)).map_err(MakeError::Check)?;
         let check = started.elapsed() - load;
         let bytes = cost(before, &engines, model);
         Ok(Loaded { engines, bytes, load, check })
     }
 
-    pub(super) fn load_raw(&self, kind: Kind, model: &Model<'_>, shape: Shape, urgent: bool) -> Result<Vec<Box<dyn Engine>>, MakeError> {
-        self.try_first(kind, model, shape, urgent)?;
+    pub(super) fn load_raw(
+        &self,
+        kind: Kind,
+        model: &Model<'_>,
+        shape: Shape,
+        traffic: Traffic,
+    ) -> Result<Vec<Box<dyn Engine>>, MakeError> {
+        self.try_first(kind, model, shape, traffic)?;
         let options = self.options(kind, shape, self.plan.threads);
-        let load = || self.runtime.load_many(model.onnx, &options, self.plan.instances);
-        // OpenVINO makes threads while it compiles, whatever their number.
-        if self.is_quiet(urgent) && kind.device == Device::Cpu { Ok(quietly(load)?) } else { Ok(load()?) }
+        let together = || self.runtime.load_many(model.onnx, &options, self.plan.instances);
+        // Threads of the engine's own would give way for ever. OpenVINO makes some while it compiles, whatever their number.
+        if kind.device != Device::Cpu || self.plan.threads > 1 {
+            return Ok(together()?);
+        }
+        let one_by_one = || (0..self.plan.instances).map(|_| self.runtime.load(model.onnx, &options)).collect();
+        Ok(traffic.aside(|| if traffic.cores() == 1 { one_by_one() } else { together() })?)
     }
 
-    /// Whether loads and checks may have a low priority. A run of one thread is done by the thread that asks for it; of more than one
-    /// threads are made that would keep the priority for ever.
-    pub(super) fn is_quiet(&self, urgent: bool) -> bool {
-        !urgent && self.plan.threads == 1
+    /// The traffic to which checks may give way. A run of one thread is done by the thread that asks for it; of more than one threads are
+    /// made that would give way for ever.
+    pub(super) fn beside(&self, traffic: Traffic) -> Traffic {
+        if self.plan.threads == 1 { traffic } else { Traffic::Unserved }
     }
 }
 
@@ -57,40 +67,20 @@ pub(super) fn cost(before: u64, engines: &[Box<dyn Engine>], model: &Model<'_>) 
     budget::resident().saturating_sub(before).max(least as u64)
 }
 
-/// Holds each instance against every `of`th of the check file's images, side by side; the runs warm it as well.
-pub(super) fn verify(engines: &mut [Box<dyn Engine>], model: &Model<'_>, of: usize, quiet: bool) -> Result<(), String> {
+/// Holds the instances against the check file's images, each against its share; the runs warm it as well.
+pub(super) fn verify(engines: &mut [Box<dyn Engine>], model: &Model<'_>, traffic: Traffic) -> Result<(), String> {
+    // In float32 an image's hundred thousand values are all there again, or something is wrong that shows in every image; in a lower
+    // precision a handful of detections is what there is to compare, so that every image counts. The child has run the first one.
+    let exact = engines.iter().all(|engine| engine.info().precision == Precision::Fp32);
+    let (first, of) = if exact { (1, model.check.len()) } else { (0, engines.len()) };
+    let share = |(k, engine): (usize, &mut Box<dyn Engine>)| model.check.reproduce_share(&mut **engine, first + k, of);
+    if traffic.cores() == 1 {
+        return traffic.aside(|| engines.iter_mut().enumerate().try_for_each(share));
+    }
     std::thread::scope(|scope| {
-        let share = |(k, engine): (usize, &'_ mut Box<dyn Engine>)| {
-            if quiet {
-                lower_priority();
-            }
-            model.check.reproduce_share(&mut **engine, k, of)
-        };
-        let runs: Vec<_> = engines.iter_mut().enumerate().map(|item| scope.spawn(move || share(item))).collect();
+        let beside = |item| scope.spawn(move || traffic.aside(|| share(item)));
+        let runs: Vec<_> = engines.iter_mut().enumerate().map(beside).collect();
         let lost = |_| Err("the checking thread panicked".to_owned());
         runs.into_iter().try_for_each(|run| run.join().unwrap_or_else(lost))
     })
-}
-
-/// Does `work` on a thread of low priority: whoever serves goes first.
-pub(super) fn quietly<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    std::thread::scope(|scope| {
-        let done = scope.spawn(|| {
-            lower_priority();
-            work()
-        });
-        match done.join() {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    })
-}
-
-/// A tenth of a normal thread's share. With 19 a box whose cores are all taken would need half a minute for a load of half a second.
-const NICE: i32 = 10;
-
-/// Of the calling thread; Linux counts niceness by thread, and threads that it starts inherit it.
-fn lower_priority() {
-    // A refusal means the normal priority.
-    let _ = rustix::process::nice(NICE);
 }

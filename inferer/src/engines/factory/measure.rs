@@ -10,6 +10,7 @@ use crate::engines::budget::{self, Share};
 use crate::engines::kind::Kind;
 use crate::engines::remembered::Speed;
 use crate::engines::shapes::Shape;
+use crate::engines::traffic::Traffic;
 use crate::engines::{Choice, Resident};
 
 /// Runs of each candidate, each between two of the reference.
@@ -30,7 +31,7 @@ struct Reference {
 impl EngineFactory {
     /// Measures the candidates that do not serve, remembers the result, and returns the best of them if it is better than what
     /// serves, and why the choice is what it is.
-    pub(in crate::engines) fn measure(&self, serving: &Resident, model: &Model<'_>) -> (Option<Resident>, Choice) {
+    pub(in crate::engines) fn measure(&self, serving: &Resident, model: &Model<'_>, traffic: Traffic) -> (Option<Resident>, Choice) {
         let kinds = self.kinds();
         let mut choice = Choice { reason: FASTEST.into(), ..Choice::default() };
         let mut reference = match self.reference(serving, model) {
@@ -50,7 +51,7 @@ impl EngineFactory {
             if best.as_ref().is_some_and(beaten) {
                 continue;
             }
-            match self.try_kind(kind, serving, model, &mut reference, &mut relative) {
+            match self.try_kind(kind, serving, (model, traffic), &mut reference, &mut relative) {
                 Ok((share, loaded)) if best.as_ref().is_none_or(|(_, fastest, _)| share < *fastest) => best = Some((kind, share, loaded)),
                 Ok(_) => {}
                 Err(reason) => choice.refused.push((kind, reason)),
@@ -92,7 +93,7 @@ impl EngineFactory {
         &self,
         kind: Kind,
         serving: &Resident,
-        model: &Model<'_>,
+        (model, traffic): (&Model<'_>, Traffic),
         reference: &mut Reference,
         relative: &mut Vec<(Kind, f64)>,
     ) -> Result<(f64, Loaded), String> {
@@ -100,19 +101,18 @@ impl EngineFactory {
         let _room = self.budget.try_take(serving.bytes)?;
         let before = budget::resident();
         let started = Instant::now();
-        let mut engines = self.load_raw(kind, model, Shape::square(model.side), false).map_err(|e| e.to_string())?;
+        let mut engines = self.load_raw(kind, model, Shape::square(model.side), traffic).map_err(|e| e.to_string())?;
         let load = started.elapsed();
         let first = engines.first_mut().ok_or("no engine came of it")?;
         let share = reference.compare(&mut **first, model)?;
         relative.push((kind, share));
-        let of = engines.len();
-        verify(&mut engines, model, of, self.is_quiet(false))?;
+        verify(&mut engines, model, self.beside(traffic))?;
         let bytes = cost(before, &engines, model);
         Ok((share, Loaded { engines, bytes, load, check: started.elapsed() - load }))
     }
 
     /// The fastest kind that was measured before, if it is not the one that serves.
-    pub(in crate::engines) fn upgrade(&self, serving: &Resident, model: &Model<'_>) -> (Option<Resident>, Choice) {
+    pub(in crate::engines) fn upgrade(&self, serving: &Resident, model: &Model<'_>, traffic: Traffic) -> (Option<Resident>, Choice) {
         let mut choice = Choice { speeds: self.speeds(model), ..Choice::default() };
         let kinds = self.kinds();
         choice.reason = FASTEST.into();
@@ -122,7 +122,7 @@ impl EngineFactory {
             let made = self
                 .budget
                 .try_take(serving.bytes)
-                .and_then(|_room| self.start(kind, model, Shape::square(model.side), false, None).map_err(|e| e.to_string()));
+                .and_then(|_room| self.start(kind, model, Shape::square(model.side), traffic, None).map_err(|e| e.to_string()));
             match made {
                 Ok((resident, ..)) => return (Some(resident), choice),
                 Err(reason) => choice.refused.push((kind, reason)),
