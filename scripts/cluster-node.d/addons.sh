@@ -29,6 +29,10 @@ add_netpol() {
   load_program kube-network-policies 0:0
   apply_addon netpol "s/@xt@/$without_queue/"
   rolled_out kube-system daemonset/kube-network-policies
+  # It marks connections that it let through together with its verdict, which takes CONFIG_NETFILTER_NETLINK_GLUE_CT. Where the kernel lacks
+  # that, answers are judged as if they were connections of their own, and a pod that may connect to nobody could answer nobody. So
+  # everything that has come past its chain gets the mark after it: what it refused does not get here.
+  nft 'table inet policies-passed { chain postrouting { type filter hook postrouting priority srcnat - 4; policy accept; ct label set 28; }; }'
 }
 
 add_metrics_server() {
