@@ -121,10 +121,8 @@ impl LoadError {
 /// Where a load's time went.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LoadSteps {
-    /// Reading and hashing.
+    /// Reading, hashing, and parsing within bounds.
     pub read: Duration,
-    /// Parsing within bounds.
-    pub inspect: Duration,
     /// Children's loads and checks.
     pub trial: Duration,
     /// The engine's own load.
@@ -147,24 +145,31 @@ pub fn load(
     before: Option<&Engines>,
 ) -> Result<(Serving, LoadSteps), LoadError> {
     let mut steps = LoadSteps::default();
-    let mut clock = Instant::now();
-    let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed();
+    let clock = Instant::now();
     let version = metadata.version.clone();
 
     // A child takes a moment until it can do anything: the store is read meanwhile.
     let traffic = Engines::traffic(before);
     factory.expect_trial(traffic);
-    let read = || {
+    let read_onnx = || {
         let onnx = store.read_verified(&metadata, FileKind::Onnx)?;
-        let check = store.read_verified(&metadata, FileKind::Check)?;
-        steps.read = lap();
         inspect(&metadata, &onnx).map_err(|reason| LoadError::Inspect { version: version.clone(), reason })?;
-        let check = CheckSet::parse(&check, &metadata).map_err(|reason| LoadError::Check { version: version.clone(), reason })?;
-        steps.inspect = lap();
-        Ok::<_, LoadError>((onnx, check))
+        Ok::<_, LoadError>(onnx)
+    };
+    let read_check = || {
+        let check = store.read_verified(&metadata, FileKind::Check)?;
+        CheckSet::parse(&check, &metadata).map_err(|reason| LoadError::Check { version: version.clone(), reason })
     };
     // Hashing costs a tenth of a second of a core, which those who are served would miss.
-    let (onnx, check) = traffic.aside(read)?;
+    let (onnx, check) = traffic.aside(|| match traffic.cores() {
+        1 => (read_onnx(), read_check()),
+        _ => std::thread::scope(|scope| {
+            let check = scope.spawn(read_check);
+            (read_onnx(), check.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        }),
+    });
+    let (onnx, check) = (onnx?, check?);
+    steps.read = clock.elapsed();
 
     let family = format!("{}{}", metadata.architecture.family, metadata.architecture.scale);
     let digest = metadata.file(FileKind::Onnx).map(|file| file.sha256.clone()).unwrap_or_default();

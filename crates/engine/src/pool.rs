@@ -91,6 +91,8 @@ struct State {
     /// A job that came when nothing ran: the solo engine's.
     lone: Option<Queued>,
     running: usize,
+    /// Without any the solo engine takes all jobs.
+    instances: usize,
     solo: bool,
     /// Jobs in a row that found nothing running, up to [`ALONE`].
     alone: u32,
@@ -116,7 +118,6 @@ pub struct EnginePool {
     info: EngineInfo,
     shared: Arc<Shared>,
     queue_len: usize,
-    instances: usize,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -140,17 +141,36 @@ impl EnginePool {
     /// # Errors
     /// The system refuses another thread; those that were started end.
     pub fn spawn_all(first: Box<dyn Engine>, more: Vec<Box<dyn Engine>>, queue_len: usize) -> io::Result<Self> {
-        let pool = Self {
-            info: first.info().clone(),
-            shared: Arc::new(Shared { state: Mutex::default(), work: Condvar::new(), alone: Condvar::new() }),
-            queue_len: queue_len.max(1),
-            instances: 1 + more.len(),
-            threads: Mutex::default(),
-        };
-        for (n, engine) in std::iter::once(first).chain(more).enumerate() {
-            pool.start(&format!("engine-{n}"), engine, false)?;
-        }
+        let pool = Self::empty(first.info().clone(), queue_len);
+        pool.add(std::iter::once(first).chain(more).collect())?;
         Ok(pool)
+    }
+
+    /// Starts with the solo engine alone, which takes all jobs until there are instances.
+    ///
+    /// # Errors
+    /// The system refuses a thread.
+    pub fn spawn_solo(engine: Box<dyn Engine>, queue_len: usize) -> io::Result<Self> {
+        let pool = Self::empty(engine.info().clone(), queue_len);
+        pool.set_solo(engine)?;
+        Ok(pool)
+    }
+
+    fn empty(info: EngineInfo, queue_len: usize) -> Self {
+        let shared = Arc::new(Shared { state: Mutex::default(), work: Condvar::new(), alone: Condvar::new() });
+        Self { info, shared, queue_len: queue_len.max(1), threads: Mutex::default() }
+    }
+
+    /// Adds instances.
+    ///
+    /// # Errors
+    /// The system refuses a thread; those that were started go on.
+    pub fn add(&self, engines: Vec<Box<dyn Engine>>) -> io::Result<()> {
+        for engine in engines {
+            self.start(&format!("engine-{}", self.instances()), engine, false)?;
+            self.shared.lock().instances += 1;
+        }
+        Ok(())
     }
 
     /// Adds an engine that takes the jobs that come one at a time, and only those. One at most: a second call
@@ -180,7 +200,7 @@ impl EnginePool {
 
     /// Engines that run beside each other.
     pub fn instances(&self) -> usize {
-        self.instances
+        self.shared.lock().instances
     }
 
     /// Whether jobs come one at a time: whether a solo engine would get them.
@@ -221,7 +241,7 @@ impl EnginePool {
             self.shared.alone.notify_one();
         } else {
             state.jobs.push_back(queued);
-            self.shared.work.notify_one();
+            if state.instances == 0 { &self.shared.alone } else { &self.shared.work }.notify_one();
         }
         Ok(receiver)
     }
@@ -290,7 +310,13 @@ fn serve(mut engine: Box<dyn Engine>, shared: &Shared, solo: bool) {
 fn next(shared: &Shared, solo: bool) -> Option<Queued> {
     let mut state = shared.lock();
     loop {
-        let job = if solo { state.lone.take() } else { state.jobs.pop_front() };
+        let job = match state.lone.take() {
+            Some(lone) if solo => Some(lone),
+            lone => {
+                state.lone = lone;
+                if solo && state.instances > 0 { None } else { state.jobs.pop_front() }
+            }
+        };
         if job.is_some() {
             state.running += 1;
             return job;

@@ -298,6 +298,22 @@ fn jobs_that_come_one_at_a_time_get_the_solo_engine_and_those_that_overlap_an_in
 }
 
 #[test]
+fn the_solo_engine_takes_every_job_until_there_are_instances() {
+    let ((instance, open_instance), (solo, open_solo)) = (numbered(1.0), numbered(9.0));
+    let pool = EnginePool::spawn_solo(solo, 4).unwrap();
+    assert_eq!((pool.instances(), pool.has_solo()), (0, true));
+    let who = |answer| received(answer).unwrap().output.unwrap().data[0];
+    let answers = [submit(&pool, 0.0), submit(&pool, 0.0), submit(&pool, 0.0)];
+    (0..3).for_each(|_| open_solo.send(()).unwrap());
+    assert_eq!(answers.map(who), [9.0; 3]);
+    pool.add(vec![instance]).unwrap();
+    assert_eq!(pool.instances(), 1);
+    let beside = [submit(&pool, 0.0), submit(&pool, 0.0)];
+    (0..2).for_each(|_| open_instance.send(()).unwrap());
+    assert_eq!(beside.map(who), [1.0; 2]);
+}
+
+#[test]
 fn one_instance_that_panics_ends_the_pool() {
     let ((a, open_a), (b, open_b)) = (numbered(1.0), numbered(2.0));
     let pool = EnginePool::spawn_all(a, vec![b], 4).unwrap();

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use edgeloop_engine::{Engine, EngineError, LoadOptions, Plan, cpu};
 
-use super::budget::{Budget, Share};
+use super::budget::{self, Budget, Share};
 use super::check::CheckSet;
 use super::kind::{Kind, candidates};
 use super::metrics::EngineMetrics;
@@ -279,6 +279,9 @@ impl EngineFactory {
         traffic: Traffic,
         fallback: Option<String>,
     ) -> Result<(Resident, Duration, Duration), MakeError> {
+        if let Some(threads) = self.plan.solo.filter(|_| kind == Kind::SAFE && traffic != Traffic::Live) {
+            return self.start_solo((kind, threads), model, shape, traffic, fallback);
+        }
         let Loaded { engines, bytes, load, check } = self.load_checked(kind, model, shape, traffic)?;
         Ok((self.start_loaded(kind, shape, engines, self.budget.take(bytes), bytes, fallback)?, load, check))
     }
@@ -293,6 +296,37 @@ impl EngineFactory {
         fallback: Option<String>,
     ) -> Result<Resident, MakeError> {
         Ok(Resident::start(engines, (kind, shape, self.plan.threads), fallback, (share, bytes))?)
+    }
+
+    /// One engine of all cores: it is loaded in half the time that the instances take on the same cores, and its first answers are the
+    /// soonest. The keeper puts the instances beside it.
+    fn start_solo(
+        &self,
+        (kind, threads): (Kind, usize),
+        model: &Model<'_>,
+        shape: Shape,
+        traffic: Traffic,
+        fallback: Option<String>,
+    ) -> Result<(Resident, Duration, Duration), MakeError> {
+        self.try_first(kind, model, shape, traffic)?;
+        let before = budget::resident();
+        let started = Instant::now();
+        let mut engine = self.runtime.load(model.onnx, &self.options(kind, shape, threads))?;
+        let load = started.elapsed();
+        // The child has run the first one.
+        model.check.reproduce_share(&mut *engine, 1, model.check.len()).map_err(MakeError::Check)?;
+        let check = started.elapsed() - load;
+        let bytes = load::cost(before, std::slice::from_ref(&engine), model);
+        let share = (self.budget.take(bytes), bytes);
+        Ok((Resident::start_solo(engine, (kind, shape, self.plan.threads), fallback, share)?, load, check))
+    }
+
+    /// Puts the planned instances beside a solo engine that serves alone.
+    pub(super) fn add_instances(&self, resident: &Resident, model: &Model<'_>, traffic: Traffic) -> Result<(), String> {
+        let share = self.budget.try_take(resident.bytes * self.plan.instances as u64)?;
+        let loaded = self.load_checked(resident.kind, model, resident.shape, traffic).map_err(|e| e.to_string())?;
+        resident.keep(share);
+        resident.add_instances(loaded.engines).map_err(|e| e.to_string())
     }
 
     /// Puts an engine for lone images beside the instances, if the plan has one and there is memory for it. `of` are the engines of

@@ -100,6 +100,14 @@ impl Engines {
             return true;
         }
         let (square, other) = (self.square(), self.other());
+        if square.try_instances() {
+            match self.with_model(|model| self.factory.add_instances(&square, model, Self::traffic(Some(self)))) {
+                Some(Ok(())) => self.changed(),
+                Some(Err(reason)) => tracing::info!(reason, "one engine of all cores goes on alone"),
+                None => {}
+            }
+            return true;
+        }
         let residents = || [Some(&square), other.as_ref()].into_iter().flatten();
         if self.factory.plan().solo.is_some() && residents().any(|resident| resident.wants_solo()) {
             if self.with_model(|model| self.add_solos(model)).is_none() {

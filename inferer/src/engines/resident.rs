@@ -35,6 +35,7 @@ pub struct Resident {
     pub bytes: u64,
     shares: Mutex<Vec<Share>>,
     solo_tried: AtomicBool,
+    instances_tried: AtomicBool,
     twins: Mutex<Twins>,
 }
 
@@ -52,22 +53,62 @@ impl std::fmt::Debug for Twins {
 }
 
 impl Resident {
-    /// Starts the instances' threads.
+    /// Starts the threads of instances.
     ///
     /// # Errors
     /// The system refuses one.
     pub(super) fn start(
         engines: Vec<Box<dyn Engine>>,
-        (kind, shape, threads): (Kind, Shape, usize),
+        of: (Kind, Shape, usize),
         fallback: Option<String>,
-        (share, bytes): (Share, u64),
+        share: (Share, u64),
     ) -> io::Result<Self> {
-        let instances = engines.iter().filter_map(|engine| twin(&**engine, shape)).collect();
+        let instances = engines.iter().filter_map(|engine| twin(&**engine, of.1)).collect();
         let mut engines = engines.into_iter();
         let first = engines.next().ok_or_else(|| io::Error::other("no engine was loaded"))?;
         let pool = EnginePool::spawn_all(first, engines.collect(), QUEUE)?;
-        let (shares, twins) = (Mutex::new(vec![share]), Mutex::new(Twins { instances, solo: None }));
-        Ok(Self { pool, kind, shape, threads, fallback, bytes, shares, solo_tried: AtomicBool::new(false), twins })
+        Ok(Self::of(pool, Twins { instances, solo: None }, of, fallback, share))
+    }
+
+    /// Starts with an engine of all cores and no instance yet: what is ready soonest.
+    ///
+    /// # Errors
+    /// The system refuses its thread.
+    pub(super) fn start_solo(
+        engine: Box<dyn Engine>,
+        of: (Kind, Shape, usize),
+        fallback: Option<String>,
+        share: (Share, u64),
+    ) -> io::Result<Self> {
+        let solo = twin(&*engine, of.1);
+        let resident = Self::of(EnginePool::spawn_solo(engine, QUEUE)?, Twins { instances: Vec::new(), solo }, of, fallback, share);
+        resident.solo_tried.store(true, Ordering::Relaxed);
+        Ok(resident)
+    }
+
+    fn of(
+        pool: EnginePool,
+        twins: Twins,
+        (kind, shape, threads): (Kind, Shape, usize),
+        fallback: Option<String>,
+        (share, bytes): (Share, u64),
+    ) -> Self {
+        let (shares, twins) = (Mutex::new(vec![share]), Mutex::new(twins));
+        let (solo_tried, instances_tried) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { pool, kind, shape, threads, fallback, bytes, shares, solo_tried, instances_tried, twins }
+    }
+
+    /// Puts instances beside the solo engine.
+    pub(super) fn add_instances(&self, engines: Vec<Box<dyn Engine>>) -> io::Result<()> {
+        let twins: Vec<_> = engines.iter().filter_map(|engine| twin(&**engine, self.shape)).collect();
+        self.pool.add(engines)?;
+        self.twins().instances = twins;
+        Ok(())
+    }
+
+    /// Whether instances are to be made now: true once, where there is none.
+    pub(super) fn try_instances(&self) -> bool {
+        self.pool.instances() == 0 && !self.instances_tried.swap(true, Ordering::Relaxed)
     }
 
     /// The same models as engines of another shape, without loading anything; empty where each shape must be loaded.

@@ -61,8 +61,8 @@ impl Reloader {
     }
 
     pub(super) fn told_steps(&self, steps: &LoadSteps, total: Duration) {
-        let LoadSteps { read, inspect, trial, engine, check, shape } = *steps;
-        let named = [("read", read), ("inspect", inspect), ("trial", trial), ("engine", engine), ("check", check), ("shape", shape)];
+        let LoadSteps { read, trial, engine, check, shape } = *steps;
+        let named = [("read", read), ("trial", trial), ("engine", engine), ("check", check), ("shape", shape)];
         for (step, time) in named.into_iter().chain([("total", total)]) {
             self.metrics.reload_step(step, time);
         }
