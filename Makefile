@@ -108,6 +108,12 @@ test-cluster: setup ## agent, reaper and uninstall on a real API server: that of
 	@if [ -z "$$KUBECONFIG" ] && command -v go >/dev/null; then scripts/cluster build; fi
 	EDGELOOP_TEST_CLUSTER=1 cargo test --release --locked -p edgeloop-agent --test cluster -- $(ONLY)
 
+.PHONY: test-chart
+test-chart: build ## the Helm chart: lint, golden renders, values that must fail, and what a real API server says to each (needs Go, once)
+	scripts/cluster helm >/dev/null
+	scripts/cluster build
+	EDGELOOP_TEST_CHART=1 cargo test --release --locked -p edgeloop-tests --test chart -- --nocapture
+
 .PHONY: bench-fleet
 bench-fleet: setup ## the reaper over 2,000 pretended nodes (FLEET=n), of which 200 stop at once; target/bench/fleet.json
 	scripts/cluster build

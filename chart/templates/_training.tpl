@@ -9,7 +9,7 @@ podFailurePolicy:
   rules:
     # The node was drained, or another pod was worth more: not the training's fault, and it goes on from its checkpoint.
     - action: Ignore
-      onPodConditions: [{type: DisruptionTarget}]
+      onPodConditions: [{type: DisruptionTarget, status: "True"}]
     # Images or settings that somebody has to change{{ if eq (get $settings "TIME_BUDGET_END") "pause" }}; and a budget that is used up, which the next run goes on from{{ end }}.
     - action: FailJob
       onExitCodes: {containerName: trainer, operator: In, values: [{{ if eq (get $settings "TIME_BUDGET_END") "pause" }}2, 143{{ else }}2{{ end }}]}
