@@ -9,7 +9,8 @@ import_images() {
     scripts/cluster-node import "$cluster" "target/images/$image.tar"
   done
 }
-add_ons() { scripts/cluster-node add "$cluster" ingress netpol metrics-server prometheus prometheus-adapter lb; }
+# shellcheck disable=SC2086
+add_ons() { scripts/cluster-node add "$cluster" $ADDONS; }
 
 label_of() { kubectl get node "$1" -o 'jsonpath={.metadata.labels.myapp\.com/network-status}'; }
 label_is() { [ "$(label_of "$1")" = "$2" ]; }

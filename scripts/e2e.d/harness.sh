@@ -15,10 +15,17 @@ step() { # step FUNCTION NAME
     return 1
   fi
 }
+there() { # there KIND: what such a step takes
+  case $1 in
+    needed | any) ;;
+    own) [ "$E2E_CLUSTER" = own ] ;;
+    *) [[ " $ADDONS " == *" $1 "* ]] ;;
+  esac
+}
 all_steps() {
   local kind function name
   while read -r -u 3 kind function name; do
-    if [ "$kind" = own ] && [ "$E2E_CLUSTER" != own ]; then printf 'left-out\t0\t%s\n' "$name" >> "$out/steps"; continue; fi
+    if ! there "$kind"; then printf 'left-out\t0\t%s\n' "$name" >> "$out/steps"; continue; fi
     if [ "$kind" != needed ] && [ -n "${ONLY:-}" ] && [[ " $ONLY " != *" $function "* ]]; then continue; fi
     if ! step "$function" "$name" && [ "$kind" = needed ]; then
       say "the rest is left out; $out/$function.log"
