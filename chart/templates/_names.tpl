@@ -65,7 +65,7 @@ helm.sh/chart: {{ $root.Chart.Name }}-{{ $root.Chart.Version | replace "+" "_" }
 {{ include "edgeloop.selector" . }}
 app.kubernetes.io/component: {{ $component }}
 app.kubernetes.io/part-of: edgeloop
-{{- with (merge (dict) (dig "podLabels" (dict) (get $root.Values $component | default dict)) $root.Values.commonLabels) }}
+{{- with (merge (dict) (dig "podLabels" (dict) (get $root.Values $component | default dict)) ($root.Values.commonLabels | default dict)) }}
 {{ toYaml . }}
 {{- end -}}
 {{- end -}}

@@ -31,7 +31,7 @@ imagePullSecrets:
 {{- if $root.Values.metrics.scrapeAnnotations -}}
 {{- $ours = dict "prometheus.io/scrape" "true" "prometheus.io/port" (toString $port) "prometheus.io/path" "/metrics" -}}
 {{- end -}}
-{{- with (merge (dict) $annotations $ours) }}
+{{- with (merge (dict) ($annotations | default dict) $ours) }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}

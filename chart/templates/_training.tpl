@@ -1,7 +1,7 @@
 {{- /* The pod of a training, for the CronJob and for the first run. */ -}}
 {{- define "edgeloop.trainingJob" -}}
 {{- $training := .Values.training -}}
-{{- $settings := $training.settings -}}
+{{- $settings := $training.settings | default dict -}}
 backoffLimit: {{ int64 $training.backoffLimit }}
 # A second trainer that starts while the first is stopped would only wait for its lock.
 podReplacementPolicy: Failed
@@ -34,7 +34,7 @@ template:
     terminationGracePeriodSeconds: {{ int64 $training.terminationGracePeriodSeconds }}
     {{- include "edgeloop.podUser" . | nindent 4 }}
     {{- include "edgeloop.placement" $training | replace "\n" "\n    " }}
-    {{- $affinity := deepCopy $training.affinity }}
+    {{- $affinity := deepCopy ($training.affinity | default dict) }}
     {{- if $training.requireOnline }}
     {{- $online := dict "key" .Values.monitor.nodeLabelKey "operator" "In" "values" (list "online") }}
     {{- $terms := dig "nodeAffinity" "requiredDuringSchedulingIgnoredDuringExecution" "nodeSelectorTerms" (list (dict)) $affinity }}
