@@ -66,6 +66,6 @@ ask_from() { # ask_from POD URL [FILE]: GET, or POST of a JSON body
 }
 body() { # body FILE: a request with the first picture
   local picture
-  picture=$(find "$out/pictures" -name '*.jpg' | sort | head -n 1)
+  picture=$(find "$out/pictures" -name '*.jpg' | sort | sed -n 1p)
   printf '{"image": "%s"}' "$(base64 -w0 "$picture")" > "$1"
 }

@@ -33,7 +33,7 @@ gateway_back() {
 # Frozen, not killed: what is killed the kubelet has back within a second. No cause can be told apart from outside.
 agent_dead() {
   local agent started
-  agent=$(pgrep -f '^/usr/local/bin/edgeloop-agent$' | head -n 1)
+  agent=$(pgrep -f '^/usr/local/bin/edgeloop-agent$' | sed -n 1p)
   [ -n "$agent" ]
   started=$SECONDS
   kill -STOP "$agent"

@@ -64,10 +64,9 @@ train() {
 }
 swapped() {
   kubectl rollout status deployment edge-inference --timeout 120s
-  kubectl logs -l app=edge-inference --tail 40
   wait_for 60 serves_promoted
   # What the log says of the version that serves.
-  kubectl logs -l app=edge-inference --tail -1 | grep -q "$(served)"
+  says "$(served)" kubectl logs -l app=edge-inference --tail 400
 }
 infer_from_pod() {
   body "$out/body.json"

@@ -3,7 +3,7 @@
 
 under_load() { # under_load SECONDS RATE: the generator in the background, its answer in $out/load.json
   local picture
-  picture=$(find "$out/pictures" -name '*.jpg' | sort | head -n 1)
+  picture=$(find "$out/pictures" -name '*.jpg' | sort | sed -n 1p)
   "$binaries/load" "$picture" --address "$(service_ip):8080" --clients 2 --rate "$2" --seconds "$1" > "$out/load.json" &
   generator=$!
 }
