@@ -306,6 +306,10 @@ fn the_solo_engine_takes_every_job_until_there_are_instances() {
     let answers = [submit(&pool, 0.0), submit(&pool, 0.0), submit(&pool, 0.0)];
     (0..3).for_each(|_| open_solo.send(()).unwrap());
     assert_eq!(answers.map(who), [9.0; 3]);
+    for _ in 0..2 {
+        open_solo.send(()).unwrap();
+        assert_eq!(who(submit(&pool, 0.0)), 9.0, "it is woken");
+    }
     pool.add(vec![instance]).unwrap();
     assert_eq!(pool.instances(), 1);
     let beside = [submit(&pool, 0.0), submit(&pool, 0.0)];
