@@ -34,6 +34,8 @@ use source::Source;
 const TICK: Duration = Duration::from_secs(1);
 /// Between the two looks at a mass change.
 const SECOND_LOOK: Duration = Duration::from_secs(2);
+/// For so long that look stands for the rest of the mass, whose leases run out one after the other; each is still read before it is turned offline.
+const VOUCHED: Duration = Duration::from_secs(60);
 /// A turn that comes so late means that we were stopped ourselves (a laptop's lid, a paused VM): nobody's silence counts.
 const PAUSE: Duration = Duration::from_secs(15);
 /// Without a turn of the loop.
@@ -95,6 +97,8 @@ struct Reaper {
     turned: Instant,
     /// When the second look is due, and at whom.
     second: Option<(Instant, Vec<String>)>,
+    /// When a second look last said the same.
+    vouched: Option<Instant>,
     metrics: Metrics,
     health: Health,
 }
@@ -110,6 +114,7 @@ impl Reaper {
             start: Instant::now(),
             turned: Instant::now(),
             second: None,
+            vouched: None,
             metrics,
             health,
         }
@@ -179,7 +184,7 @@ impl Reaper {
             self.health.set_ready("contact", Err("the API server does not answer".to_owned()));
         }
         self.judge.lost();
-        self.second = None;
+        (self.second, self.vouched) = (None, None);
         self.leases.restart();
         // It may hang on the same dead connection.
         self.nodes.restart();
@@ -200,7 +205,7 @@ impl Reaper {
                 return;
             }
             Some((_, first)) => self.look_again(first).await,
-            None if self.judge.is_mass(due.offline.len(), now) => {
+            None if self.judge.is_mass(due.offline.len(), now) && self.vouched.is_none_or(|at| at.elapsed() > VOUCHED) => {
                 tracing::warn!(nodes = due.offline.len(), "many nodes seem to be gone at once: looking a second time");
                 self.second = Some((Instant::now() + SECOND_LOOK, due.offline));
                 return;
@@ -246,6 +251,7 @@ impl Reaper {
         self.metrics.second_look(confirmed.is_some());
         if let Some(confirmed) = &confirmed {
             tracing::warn!(nodes = confirmed.len(), "the second look says the same");
+            self.vouched = Some(Instant::now());
         }
         confirmed
     }

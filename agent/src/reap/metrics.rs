@@ -3,6 +3,9 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registr
 
 use super::{Outcome, Write};
 
+const RESULTS: [&str; 3] = ["ok", "gone", "error"];
+const LOOKS: [&str; 2] = ["confirmed", "mistaken"];
+
 /// The reaper's metrics, `edgeloop_reaper_…`.
 #[derive(Clone, Debug)]
 pub(super) struct Metrics {
@@ -21,7 +24,7 @@ impl Metrics {
             Ok(metric)
         }
         let counters = |name: &str, help: &str, labels: &[&str]| add(registry, IntCounterVec::new(Opts::new(name, help), labels)?);
-        Ok(Metrics {
+        let metrics = Metrics {
             nodes: add(
                 registry,
                 IntGaugeVec::new(Opts::new("edgeloop_reaper_nodes", "Nodes with the label, by what it says."), &["label"])?,
@@ -35,7 +38,13 @@ impl Metrics {
                 &["result"],
             )?,
             outages: add(registry, IntCounter::new("edgeloop_reaper_outages_total", "How often contact with the API server was lost.")?)?,
-        })
+        };
+        // A series that begins at its first event hides that event from rate().
+        for write in [Write::Offline, Write::Remove] {
+            RESULTS.iter().for_each(|result| metrics.writes.with_label_values(&[write.as_str(), *result]).reset());
+        }
+        LOOKS.iter().for_each(|look| metrics.second_looks.with_label_values(&[*look]).reset());
+        Ok(metrics)
     }
 
     pub(super) fn counts(&self, (online, other, leases): (usize, usize, usize), contact: bool) {
@@ -48,15 +57,15 @@ impl Metrics {
 
     pub(super) fn write(&self, write: Write, outcome: &Outcome) {
         let result = match outcome {
-            Outcome::Done => "ok",
-            Outcome::NotThere => "gone",
-            Outcome::Refused(_) | Outcome::NoAnswer(_) => "error",
+            Outcome::Done => RESULTS[0],
+            Outcome::NotThere => RESULTS[1],
+            Outcome::Refused(_) | Outcome::NoAnswer(_) => RESULTS[2],
         };
         self.writes.with_label_values(&[write.as_str(), result]).inc();
     }
 
     pub(super) fn second_look(&self, confirmed: bool) {
-        self.second_looks.with_label_values(&[if confirmed { "confirmed" } else { "mistaken" }]).inc();
+        self.second_looks.with_label_values(&[LOOKS[usize::from(!confirmed)]]).inc();
     }
 
     pub(super) fn outage(&self) {

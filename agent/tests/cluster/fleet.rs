@@ -21,6 +21,7 @@ const LEASE: Duration = Duration::from_secs(45);
 const STOPPED: usize = 200;
 /// After their leases have run out.
 const LIMIT: Duration = Duration::from_secs(10);
+const ONLINE: &str = "edgeloop_reaper_nodes{label=\"online\"}";
 const RSS_LIMIT_MIB: f64 = 64.0;
 
 pub fn reaped(cluster: &mut Cluster) {
@@ -34,7 +35,7 @@ pub fn reaped(cluster: &mut Cluster) {
     cluster.start_reaper("45");
     wait("the reaper knows them all", PATIENCE, || {
         let leases = cluster.reaper().metric("edgeloop_reaper_leases")?;
-        let online = cluster.reaper().metric("edgeloop_reaper_nodes{label=\"online\"}")?;
+        let online = cluster.reaper().metric(ONLINE)?;
         (leases >= nodes as f64 && online >= nodes as f64).then_some(())
     });
 
@@ -47,20 +48,19 @@ pub fn reaped(cluster: &mut Cluster) {
 
     // The leases of 200 stop. Each has its own moment, so what counts is from the last renewal of the last of them.
     let before = cluster.requests();
+    let before_stop = cluster.reaper().metric(ONLINE).unwrap();
     load.stop_some.store(true, Ordering::Relaxed);
     let stopped = Instant::now();
     let limit = INTERVAL + LEASE + LIMIT;
     let mut most = 0.0_f64;
-    let offline = loop {
-        let (count, wrong) = cluster.block_on(offline(&cluster.client, &names));
-        assert_eq!(wrong, 0, "nodes whose leases are renewed");
+    // By the reaper's own count: a list of so large nodes twice a second would be the larger load.
+    let wanted = before_stop - STOPPED as f64;
+    let offline = wait(&format!("{STOPPED} are offline"), limit, || {
         most = most.max(cluster.reaper_memory().0);
-        if count == STOPPED {
-            break Instant::now();
-        }
-        assert!(stopped.elapsed() < limit, "{count} of {STOPPED} are offline after {:?}", stopped.elapsed());
-        std::thread::sleep(Duration::from_millis(500));
-    };
+        (cluster.reaper().metric(ONLINE)? <= wanted).then(Instant::now)
+    });
+    let (count, wrong) = cluster.block_on(self::offline(&cluster.client, &names));
+    assert_eq!((count, wrong), (STOPPED, 0), "those that stopped, and none of those that are renewed");
     // Most had their last renewal before the stop.
     let after = offline.saturating_duration_since(load.last_of_stopped() + LEASE);
     let storm = (cluster.requests() - before) / (offline - stopped).as_secs_f64();
