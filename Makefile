@@ -104,9 +104,10 @@ test-clients: setup ## other people's clients: the manual's curl, schemathesis o
 	scripts/test-clients
 
 .PHONY: test-cluster
-test-cluster: setup ## agent, reaper and uninstall on a real API server: that of KUBECONFIG, or one built once (10 minutes, needs Go; root)
+test-cluster: setup ## agent, reaper, uninstall and doctor on a real API server: that of KUBECONFIG, or one built once (10 minutes, needs Go; root)
 	@if [ -z "$$KUBECONFIG" ] && command -v go >/dev/null; then scripts/cluster build; fi
 	EDGELOOP_TEST_CLUSTER=1 cargo test --release --locked -p edgeloop-agent --test cluster -- $(ONLY)
+	$(if $(ONLY),,EDGELOOP_TEST_CLUSTER=1 cargo test --release --locked -p edgeloop --test doctor)
 
 .PHONY: test-chart
 test-chart: build ## the Helm chart: lint, golden renders, values that must fail, and what a real API server says to each (needs Go, once)
