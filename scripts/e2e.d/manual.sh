@@ -19,14 +19,17 @@ manual_checks() {
   kubectl get nodes --show-labels | grep network-status
   says '0 \*/3 \* \* \*' kubectl get cronjob edge-training-job
   says edge-inference kubectl get deployment edge-inference
-  says Bound kubectl get pv,pvc
+  wait_for 60 says Bound kubectl get pv,pvc
+  kubectl get pv,pvc
   says edge-inference-ingress kubectl get ingress edge-inference-ingress
   says network-status=online kubectl get nodes --show-labels
   ls -la /mnt/data/yolo
 }
 manual_logs() {
   says . kubectl logs -l component=monitor
-  says . kubectl logs -l app=edge-inference
+  # Its container starts after the one that makes the folders.
+  wait_for 60 says . kubectl logs -l app=edge-inference
+  kubectl logs -l app=edge-inference
 }
 
 # Two epochs at 160 pixels take seconds; how good the model is, is not asked here. The toleration opens the pretended node too: what keeps
