@@ -18,6 +18,16 @@ pub use own_node::{Node, OwnNode, Seen};
 /// are missing from an apply (the round trip, once there is none) are removed.
 pub const FIELD_MANAGER: &str = "edgeloop-agent";
 
+/// The manager of a node's label: one for each key. What a manager leaves out of its apply is removed, so that two releases with a key each
+/// would take away each other's label under one name.
+#[must_use]
+pub fn label_manager(key: &LabelKey) -> String {
+    // 128 characters are allowed; a key has up to 317, and differs at its end.
+    let key = key.to_string();
+    let tail = key.get(key.len().saturating_sub(100)..).unwrap_or(&key);
+    format!("{FIELD_MANAGER}/{tail}")
+}
+
 /// A request takes milliseconds; half-open connections of a cut-off site must not hang for minutes.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 

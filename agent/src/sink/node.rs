@@ -9,7 +9,7 @@ use kube::core::{PartialObjectMeta, PartialObjectMetaExt};
 use tokio::sync::{Mutex, watch};
 
 use super::{Sink, SinkError};
-use crate::cluster::{Events, FIELD_MANAGER, Kind, LabelKey, LeaseKeeper, Node, Seen, hint, lease_name};
+use crate::cluster::{Events, Kind, LabelKey, LeaseKeeper, Node, Seen, hint, label_manager, lease_name};
 use crate::status::Status;
 use crate::verdict::Verdict;
 
@@ -78,7 +78,7 @@ impl NodeLabel {
         let labels = BTreeMap::from([(self.key.to_string(), label.to_owned())]);
         let metadata = ObjectMeta { labels: Some(labels), annotations: Some(annotations), ..ObjectMeta::default() };
         let patch = Patch::Apply(metadata.into_request_partial::<ApiNode>());
-        let after = self.nodes.patch(&self.name, &PatchParams::apply(FIELD_MANAGER).force(), &patch).await.map_err(failed)?;
+        let after = self.nodes.patch(&self.name, &PatchParams::apply(&label_manager(&self.key)).force(), &patch).await.map_err(failed)?;
         let uid = after.metadata.uid.unwrap_or_default();
         if changed {
             tracing::info!(node = self.name, label = %self.key, from = before.label, to = label, "node labelled");

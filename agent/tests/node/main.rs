@@ -57,7 +57,12 @@ async fn online_is_applied_with_our_field_manager_and_only_our_keys() {
     let call = next(&mut calls).await;
     assert_eq!((call.method.as_str(), call.path.as_str()), ("PATCH", "/api/v1/nodes/edge-7"));
     assert_eq!(call.content_type, "application/apply-patch+yaml");
-    assert!(call.query.contains("fieldManager=edgeloop-agent") && call.query.contains("force=true"), "{}", call.query);
+    // The key is in the manager's name: with one name for all, an agent of another key would take this label away.
+    assert!(
+        call.query.contains("fieldManager=edgeloop-agent%2Fmyapp.com%2Fnetwork-status") && call.query.contains("force=true"),
+        "{}",
+        call.query
+    );
     let expected = json!({
         "apiVersion": "v1",
         "kind": "Node",
