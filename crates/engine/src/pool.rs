@@ -169,6 +169,8 @@ impl EnginePool {
         for engine in engines {
             self.start(&format!("engine-{}", self.instances()), engine, false)?;
             self.shared.lock().instances += 1;
+            // A job whose notice went to the solo engine, which leaves it to the instances from now on.
+            self.shared.wake_all();
         }
         Ok(())
     }
@@ -310,13 +312,9 @@ fn serve(mut engine: Box<dyn Engine>, shared: &Shared, solo: bool) {
 fn next(shared: &Shared, solo: bool) -> Option<Queued> {
     let mut state = shared.lock();
     loop {
-        let job = match state.lone.take() {
-            Some(lone) if solo => Some(lone),
-            lone => {
-                state.lone = lone;
-                if solo && state.instances > 0 { None } else { state.jobs.pop_front() }
-            }
-        };
+        let lone = if solo { state.lone.take() } else { None };
+        let takes_all = !solo || state.instances == 0;
+        let job = lone.or_else(|| if takes_all { state.jobs.pop_front() } else { None });
         if job.is_some() {
             state.running += 1;
             return job;
