@@ -2,7 +2,7 @@
 
 use edgeloop_service::limits;
 
-/// Threads of a seventh of serving's share: enough to come through on a saturated box (with 19 it would need half a minute for a load
+/// Threads of a fifteenth of serving's share (weights 70 and 1,024): enough to come through on a saturated box (with 19 it would need half a minute for a load
 /// of half a second), and what an open loop at 70 % of what the box can do hardly feels.
 const NICE: i32 = 12;
 

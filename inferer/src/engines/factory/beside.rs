@@ -86,10 +86,9 @@ impl EngineFactory {
             let tried = self.try_first(Kind::SAFE, model, shape, traffic).is_ok();
             tried.then(|| traffic.aside(|| self.runtime.load(model.onnx, &options)).ok()).flatten()
         };
+        self.try_first(square.kind, model, shape, traffic).map_err(|e| e.to_string())?;
         if engines.is_empty() {
             engines = self.load_raw(square.kind, model, shape, traffic).map_err(|e| e.to_string())?;
-        } else {
-            self.try_first(square.kind, model, shape, traffic).map_err(|e| e.to_string())?;
         }
         self.beside(traffic).aside(|| {
             let mut each = engines.iter_mut().enumerate();
