@@ -2,6 +2,7 @@
 //!
 //! `axum::serve` has none of these limits, so that anybody could hold any number of connections open with one byte each.
 
+mod closing;
 mod patient;
 
 use std::sync::Arc;
@@ -23,9 +24,6 @@ use patient::Patient;
 const LONGEST_HEAD: usize = 64 << 10;
 /// Pause after an accept that failed because of us (no file descriptors): trying at once would only burn time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// Connections that the kernel holds for us at most, with room: tokio asks for 1024, `somaxconn` is 4096.
-const LONGEST_BACKLOG: usize = 4096;
 
 /// So long after the stop a connection may still bring the request that was sent before its client could know.
 const LAST_WORD: Duration = Duration::from_millis(500);
@@ -54,13 +52,14 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
         });
     }
     // Clients whose connection the kernel has taken do not know that nobody has seen it yet: closing would reset them.
-    for stream in waiting(listener) {
+    closing::accept_the_last(listener, |stream| {
         let (router, stop, places) = (router.clone(), stop.clone(), places.clone());
         connections.spawn(async move {
             let Ok(_place) = places.acquire_owned().await else { return };
             connection(stream, router, limits, stop).await;
         });
-    }
+    })
+    .await;
     let all = async { while connections.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(patience, all).await;
     connections.len()
@@ -88,17 +87,6 @@ async fn accept(
         () = stop.cancelled() => None,
         accepted = accepted => accepted,
     }
-}
-
-/// The connections that are still to be accepted. The listener is closed at once after the last one.
-fn waiting(listener: TcpListener) -> Vec<TcpStream> {
-    let Ok(listener) = listener.into_std() else { return Vec::new() };
-    let next = || {
-        let (stream, _) = listener.accept().ok()?;
-        stream.set_nonblocking(true).ok()?;
-        TcpStream::from_std(stream).ok()
-    };
-    std::iter::from_fn(next).take(LONGEST_BACKLOG).collect()
 }
 
 async fn connection(stream: TcpStream, router: Router, limits: Limits, stop: Shutdown) {
