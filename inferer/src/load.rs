@@ -150,10 +150,12 @@ pub fn load(
 
     // A child takes a moment until it can do anything: the store is read meanwhile.
     let traffic = Engines::traffic(before);
-    factory.expect_trial(traffic);
+    let digest = metadata.file(FileKind::Onnx).map(|file| file.sha256.clone()).unwrap_or_default();
+    factory.begin_trials(&digest, metadata.image_size, before);
     let read_onnx = || {
         let onnx = store.read_verified(&metadata, FileKind::Onnx)?;
         inspect(&metadata, &onnx).map_err(|reason| LoadError::Inspect { version: version.clone(), reason })?;
+        factory.give_early(&onnx, &digest, metadata.image_size, traffic);
         Ok::<_, LoadError>(onnx)
     };
     let read_check = || {
@@ -168,11 +170,16 @@ pub fn load(
             (read_onnx(), check.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         }),
     });
-    let (onnx, check) = (onnx?, check?);
+    let (onnx, check) = match (onnx, check) {
+        (Ok(onnx), Ok(check)) => (onnx, check),
+        (Err(error), _) | (_, Err(error)) => {
+            factory.end_trials();
+            return Err(error);
+        }
+    };
     steps.read = clock.elapsed();
 
     let family = format!("{}{}", metadata.architecture.family, metadata.architecture.scale);
-    let digest = metadata.file(FileKind::Onnx).map(|file| file.sha256.clone()).unwrap_or_default();
     let model = Model { onnx: &onnx, check: &check, family: &family, side: metadata.image_size, digest: &digest };
     let made = factory.make(&model, source(store, &metadata), before).map_err(|error| match error {
         MakeError::Engine(source) => LoadError::Engine { version: version.clone(), source },

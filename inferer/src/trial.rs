@@ -1,7 +1,8 @@
 //! A candidate is tried in a process of its own before the serving process loads it.
 //!
 //! ```text
-//! start (exec, at once) ─► … the store is read and hashed meanwhile … ─► bytes in shared memory ─► load, warm, check ─► verdict
+//! start (exec, at once) ─► the model, as soon as it is hashed ─► «loaded» ─► run on a check image ─► verdict
+//!   the store is read and hashed meanwhile …    … the check file, too …       … the parent may load it now …
 //! ```
 //!
 //! ONNX Runtime and OpenVINO parse models in C++ inside the process that loads them: a file that makes them crash, hang or eat
@@ -15,6 +16,7 @@ mod frame;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
@@ -27,6 +29,7 @@ use edgeloop_service::limits;
 use edgeloop_service::shutdown::Shutdown;
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, WaitOptions, waitpid};
+use serde::Serialize;
 
 use crate::engines::budget;
 use crate::engines::check::CheckSet;
@@ -48,7 +51,7 @@ const LONGEST_LAST_WORDS: u64 = 400;
 pub struct Trials {
     /// The program to start: this one.
     pub program: PathBuf,
-    /// How long a trial may take.
+    /// How long each step of a trial (load, run) may take.
     pub timeout: Duration,
     /// Bytes of memory that it may take; `None` reckons them from the model.
     pub memory: Option<u64>,
@@ -102,11 +105,9 @@ pub struct Candidate<'a> {
     pub shapes: &'a [Shape],
     /// The ONNX file, as it was hashed.
     pub onnx: &'a [u8],
-    /// What it must reproduce.
-    pub check: &'a CheckSet,
 }
 
-/// A child that waits for its candidate. Dropping it kills it.
+/// A child: one that waits for its candidate, one that loads it, one that runs it. Dropping it kills it.
 #[derive(Debug)]
 pub struct Trial {
     /// There until it is dropped.
@@ -115,6 +116,9 @@ pub struct Trial {
     /// What it is to try, and what it prints.
     given: File,
     printed: File,
+    header: Option<Header>,
+    /// What it has answered and nobody has read.
+    said: Vec<u8>,
     until: Instant,
     timeout: Duration,
     memory: Option<u64>,
@@ -147,7 +151,18 @@ impl Trials {
                 .stderr(printed.try_clone()?)
                 .spawn()?;
             let Self { program: _, timeout, memory, shutdown } = self.clone();
-            Ok(Trial { child: Some(child), socket, given, printed, until: Instant::now() + timeout, timeout, memory, shutdown })
+            Ok(Trial {
+                child: Some(child),
+                socket,
+                given,
+                printed,
+                header: None,
+                said: Vec::new(),
+                until: Instant::now() + timeout,
+                timeout,
+                memory,
+                shutdown,
+            })
         };
         start().map_err(TrialError::Start)
     }
@@ -159,41 +174,87 @@ fn libraries() -> impl Iterator<Item = (&'static str, PathBuf)> {
 }
 
 /// What a trial may take beside the libraries: the file parsed, optimised and packed (3 to 5 times its size were seen), 1 KB for
-/// each input pixel in activations (an n model takes 100 bytes, an x model 500), stacks and arenas of its threads, and a margin.
-/// Where a cgroup sets a limit, never more than is left of that: then the candidate fails here, and not the server later.
+/// each input pixel in activations and the check image (an n model takes 100 bytes, an x model 500, the image and its outputs 60), stacks
+/// and arenas of its threads, and a margin. Where a cgroup sets a limit, never more than is left of that: then the candidate fails here,
+/// and not the server later.
 fn memory_for(candidate: &Candidate<'_>, limit: Option<u64>, own: u64) -> u64 {
-    let (_, [images, outputs]) = candidate.check.parts();
     let wanted = (512_u64 << 20)
         .saturating_add(8 * candidate.onnx.len() as u64)
-        .saturating_add(12 * (images.len() + outputs.len()) as u64)
         .saturating_add(candidate.shapes.iter().map(|shape| shape.pixels()).sum::<u64>().saturating_mul(1024))
         .saturating_add((candidate.threads as u64) * (16 << 20));
     limit.map_or(wanted, |limit| wanted.min(limit.saturating_sub(own)).max(64 << 20))
 }
 
 impl Trial {
-    /// Hands the candidate over and waits for the verdict.
+    /// Hands the candidate over; the child begins to load it.
     ///
     /// # Errors
-    /// [`TrialError`] without a verdict; `Ok(Err(bad))` is the child's «no».
-    pub fn run(mut self, candidate: &Candidate<'_>) -> Result<Result<(), Bad>, TrialError> {
-        // It may have waited for a slow store.
-        self.until = Instant::now() + self.timeout;
+    /// [`TrialError`] when the child has gone.
+    pub fn give(&mut self, candidate: &Candidate<'_>) -> Result<(), TrialError> {
         let memory = self.memory.unwrap_or_else(|| memory_for(candidate, limits::memory_limit(), budget::resident()));
         // A busy candidate may take the time limit on every core; more than twice of that is a clock that went wrong.
         let seconds = (2.0 * self.timeout.as_secs_f64() * candidate.threads as f64).ceil() as u64;
         let header = Header::new(candidate, memory, seconds);
-        frame::give(candidate, &mut self.given).map_err(TrialError::Start)?;
-        let answer = frame::head(&header).and_then(|head| self.write(&head)).and_then(|()| self.answer());
-        match answer {
-            Ok(Some(Verdict::Good)) => Ok(Ok(())),
+        self.given.write_all_at(candidate.onnx, 0).map_err(TrialError::Start)?;
+        self.send(&header)?;
+        self.header = Some(header);
+        Ok(())
+    }
+
+    /// Whether it has not been given a candidate yet.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.header.is_none()
+    }
+
+    /// Whether it has been given such a candidate.
+    #[must_use]
+    pub fn has(&self, kind: Kind, threads: usize, shapes: &[Shape]) -> bool {
+        self.header.as_ref().is_some_and(|given| (given.kind, given.threads, &*given.shapes) == (kind, threads, shapes))
+    }
+
+    /// Hands over what the candidate must reproduce, and waits until it is loaded.
+    ///
+    /// # Errors
+    /// [`TrialError`] without a verdict; `Ok(Err(bad))` is the child's «no».
+    pub fn loaded(&mut self, check: &CheckSet) -> Result<Result<(), Bad>, TrialError> {
+        let Some(header) = &self.header else { return Err(self.crashed()) };
+        header.write_check(check, &self.given).map_err(TrialError::Start)?;
+        self.send(&check.parts().0)?;
+        self.verdict(Verdict::Loaded)
+    }
+
+    /// Waits until a loaded candidate has run.
+    ///
+    /// # Errors
+    /// As [`loaded`](Self::loaded).
+    pub fn good(mut self) -> Result<Result<(), Bad>, TrialError> {
+        self.verdict(Verdict::Good)
+    }
+
+    fn send(&mut self, head: &impl Serialize) -> Result<(), TrialError> {
+        self.until = Instant::now() + self.timeout;
+        let sent = frame::head(head).and_then(|head| self.write(&head));
+        sent.map_err(|error| self.without_verdict(&error))
+    }
+
+    fn verdict(&mut self, wanted: Verdict) -> Result<Result<(), Bad>, TrialError> {
+        self.until = Instant::now() + self.timeout;
+        match self.answer() {
             Ok(Some(Verdict::Engine(reason))) => Ok(Err(Bad::Engine(reason))),
             Ok(Some(Verdict::Check(reason))) => Ok(Err(Bad::Check(reason))),
-            Ok(None) => Err(self.crashed()),
-            Err(error) if error.kind() == ErrorKind::TimedOut => Err(TrialError::Hung(self.timeout)),
-            Err(error) if error.kind() == ErrorKind::Interrupted => Err(TrialError::Stopping),
+            Ok(Some(verdict)) if verdict == wanted => Ok(Ok(())),
+            Ok(_) => Err(self.crashed()),
+            Err(error) => Err(self.without_verdict(&error)),
+        }
+    }
+
+    fn without_verdict(&mut self, error: &io::Error) -> TrialError {
+        match error.kind() {
+            ErrorKind::TimedOut => TrialError::Hung(self.timeout),
+            ErrorKind::Interrupted => TrialError::Stopping,
             // A broken pipe: it went while it was written to.
-            Err(_) => Err(self.crashed()),
+            _ => self.crashed(),
         }
     }
 
@@ -210,23 +271,23 @@ impl Trial {
         Ok(())
     }
 
-    /// The verdict, or `None` when the child went without one.
+    /// The next verdict, or `None` when the child went without one. Two may come at once.
     fn answer(&mut self) -> io::Result<Option<Verdict>> {
-        let mut text = Vec::new();
         let mut buffer = [0; 4096];
         loop {
+            if let Some(end) = self.said.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.said.drain(..=end).collect();
+                return Ok(serde_json::from_slice(&line).ok());
+            }
+            if self.said.len() > LONGEST_VERDICT {
+                return Ok(None);
+            }
             self.socket.set_read_timeout(Some(self.slice()?))?;
             match self.socket.read(&mut buffer) {
                 Ok(0) => return Ok(None),
-                Ok(read) => text.extend_from_slice(&buffer[..read]),
-                Err(error) if passes(&error) => continue,
+                Ok(read) => self.said.extend_from_slice(&buffer[..read]),
+                Err(error) if passes(&error) => {}
                 Err(error) => return Err(error),
-            }
-            if text.ends_with(b"\n") {
-                return Ok(serde_json::from_slice(&text).ok());
-            }
-            if text.len() > LONGEST_VERDICT {
-                return Ok(None);
             }
         }
     }

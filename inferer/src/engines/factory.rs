@@ -153,7 +153,6 @@ impl EngineFactory {
     /// # Errors
     /// See [`MakeError`].
     pub fn make(self: &Arc<Self>, model: &Model<'_>, source: Source, before: Option<&Engines>) -> Result<Made, MakeError> {
-        self.begin_trials(model, before);
         let made = self.make_one(model, source, Engines::traffic(before)).map(|made| {
             let started = Instant::now();
             if let Some(before) = before {
@@ -244,7 +243,7 @@ impl EngineFactory {
     }
 
     /// The kinds that the settings leave to choose from, on this CPU; the safe one last.
-    fn kinds(&self) -> Vec<Kind> {
+    pub(super) fn kinds(&self) -> Vec<Kind> {
         candidates(self.settings.device, self.settings.precision, cpu())
     }
 

@@ -17,7 +17,7 @@ pub struct ReloadArgs {
     /// takes serving along.
     #[arg(long, env = "CANDIDATE_PROCESS", value_parser = BoolishValueParser::new(), default_value = "true", num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub candidate_process: bool,
-    /// Seconds that such a trial may take; an x-size model on a busy box takes half a minute.
+    /// Seconds that each step of such a trial (load, run) may take; an x-size model on a busy box takes half a minute.
     #[arg(long, env = "CANDIDATE_TIMEOUT", default_value = "120", value_parser = seconds)]
     pub candidate_timeout: Duration,
     /// Megabytes of memory that it may take; 0 reckons them from the model's size.

@@ -2,17 +2,17 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Seek, Write};
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
-use edgeloop_engine::{Device, Engine, EngineError, LoadOptions, library_version};
+use edgeloop_engine::{Device, EngineError, LoadOptions, library_version};
 use rustix::process::{Resource, Rlimit, Signal, getppid, nice, set_parent_process_death_signal, setrlimit};
 
-use super::frame::{Header, Verdict};
-use crate::engines::check::CheckSet;
+use super::frame::{self, Header, Verdict};
 use crate::engines::kind::Kind;
+use crate::engines::shapes::Shape;
 
 /// The first argument that makes the program a child. It is no option: nobody types it.
 pub const NAME: &str = "try-candidate";
@@ -34,7 +34,7 @@ pub fn requested(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCo
         eprintln!("{NAME} is for edgeloop-inferer itself: it tries a model before it is served");
         return Some(ExitCode::from(2));
     };
-    Some(match nice(niceness).map_err(io::Error::from).and_then(|_| cut_off(parent)).and_then(|given| answer(device, given)) {
+    Some(match nice(niceness).map_err(io::Error::from).and_then(|_| cut_off(parent)).and_then(|given| answer(device, &given)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -86,48 +86,54 @@ fn bound(memory: u64, seconds: u64) -> io::Result<()> {
     Ok(())
 }
 
-fn answer(device: Device, mut given: File) -> io::Result<()> {
+fn answer(device: Device, given: &File) -> io::Result<()> {
     let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     // The library is found and linked while the parent reads the store: most of a start's time. Which one it will be is a guess; one
     // that cannot be had says so when it is asked for.
     let _ = library_version(device);
-    let header = Header::read(&mut socket)?;
+    let header: Header = frame::read_head(&mut socket)?;
     bound(header.memory, header.seconds)?;
-    // The place in the file is shared with the parent, who has written it.
-    given.rewind()?;
-    let (onnx, check) = header.read_files(&mut given)?;
-    drop(given);
-    let verdict = match judge(&header, &onnx, &check) {
+    let verdict = match judge(&header, given, &mut socket)? {
         Ok(()) => Verdict::Good,
         Err(verdict) => verdict,
     };
-    let mut line = serde_json::to_vec(&verdict)?;
-    line.push(b'\n');
-    socket.write_all(&line)?;
+    frame::tell(&verdict, &mut socket)?;
     // The parent has all it wanted and kills this process. Taking the engine down in order would only cost time.
     std::thread::park();
     Ok(())
 }
 
-fn judge(header: &Header, onnx: &[u8], check: &CheckSet) -> Result<(), Verdict> {
+fn judge(header: &Header, given: &File, socket: &mut UnixStream) -> io::Result<Result<(), Verdict>> {
     let Kind { device, precision } = header.kind;
-    let mut last: Option<Box<dyn Engine>> = None;
-    for shape in &header.shapes {
+    let onnx = header.read_onnx(given)?;
+    let load = |shape: &Shape| {
         let (height, width) = (shape.height as usize, shape.width as usize);
-        let mut engine = match last.and_then(|last| last.in_shape(height, width)) {
-            Some(engine) => engine,
-            None => {
-                let options = LoadOptions { device, precision, threads: header.threads, height, width };
-                edgeloop_engine::load(onnx, &options).map_err(|error| match error {
-                    EngineError::Model { reason, .. } => Verdict::Engine(reason),
-                    error => Verdict::Engine(error.to_string()),
-                })?
-            }
-        };
-        let square = height == width;
+        let options = LoadOptions { device, precision, threads: header.threads, height, width };
+        edgeloop_engine::load(&onnx, &options).map_err(|error| match error {
+            EngineError::Model { reason, .. } => Verdict::Engine(reason),
+            error => Verdict::Engine(error.to_string()),
+        })
+    };
+    let Some(first) = header.shapes.first() else { return Err(io::Error::other("no shape to try")) };
+    let mut engine = match load(first) {
+        Ok(engine) => engine,
+        Err(refused) => return Ok(Err(refused)),
+    };
+    // The parent loads it as well while it runs here.
+    frame::tell(&Verdict::Loaded, socket)?;
+    let check = header.read_check(frame::read_head(socket)?, given)?;
+    for (nth, shape) in header.shapes.iter().enumerate() {
+        if nth > 0 {
+            engine = match engine.in_shape(shape.height as usize, shape.width as usize).map_or_else(|| load(shape), Ok) {
+                Ok(engine) => engine,
+                Err(refused) => return Ok(Err(refused)),
+            };
+        }
+        let square = shape.height == shape.width;
         let checked = if square { check.reproduce(&mut *engine) } else { check.look_alike(&mut *engine, *shape, None, 0) };
-        checked.map_err(Verdict::Check)?;
-        last = Some(engine);
+        if let Err(reason) = checked {
+            return Ok(Err(Verdict::Check(reason)));
+        }
     }
-    Ok(())
+    Ok(Ok(()))
 }
