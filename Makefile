@@ -103,6 +103,10 @@ kill-train: setup ## kill -9 a training at twenty random moments (KILLS=n); `mak
 test-clients: setup ## other people's clients: the manual's curl, schemathesis over /openapi.json, promtool (fetches both)
 	scripts/test-clients
 
+.PHONY: test-rules
+test-rules: ## the chart's alerts, each fired by made-up series (fetches promtool once)
+	promtool=$$(scripts/promtool) && "$$promtool" check rules chart/files/rules.yaml && "$$promtool" test rules chart/tests/rules.yaml
+
 .PHONY: test-cluster
 test-cluster: setup ## agent, reaper, uninstall and doctor on a real API server: that of KUBECONFIG, or one built once (10 minutes, needs Go; root)
 	@if [ -z "$$KUBECONFIG" ] && command -v go >/dev/null; then scripts/cluster build; fi

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
+use edgeloop_store::Metadata;
 use prometheus::core::Collector;
 use prometheus::{Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry};
 
@@ -34,6 +35,9 @@ pub struct Metrics {
     results: IntCounterVec,
     model: GaugeVec,
     loaded: Gauge,
+    created: Gauge,
+    quality: GaugeVec,
+    training: GaugeVec,
     fallback: IntGauge,
     reloads: IntCounterVec,
     reload_seconds: HistogramVec,
@@ -100,6 +104,27 @@ impl Metrics {
                 ),
             )?,
             loaded: gauge("edgeloop_model_loaded_timestamp_seconds", "When the model in service was loaded.")?,
+            created: gauge(
+                "edgeloop_model_created_timestamp_seconds",
+                "When the version in service was published, by its publisher's clock.",
+            )?,
+            quality: keep(
+                registry,
+                GaugeVec::new(
+                    Opts::new(
+                        "edgeloop_model_quality_ratio",
+                        "How good the version in service is on the val split, as its trainer measured.",
+                    ),
+                    &["version", "measure"],
+                ),
+            )?,
+            training: keep(
+                registry,
+                GaugeVec::new(
+                    Opts::new("edgeloop_model_training_seconds", "How long the training of the version in service took."),
+                    &["version"],
+                ),
+            )?,
             fallback: keep(registry, IntGauge::new("edgeloop_engine_fallback", "1 while another engine than the one asked for serves."))?,
             reloads: counters("edgeloop_model_reloads_total", "Tries to put a version into service, by result.", &["result"])?,
             reload_seconds: histogram("edgeloop_model_reload_seconds", "Time of a reload by step.", &["step"])?,
@@ -181,6 +206,21 @@ impl Metrics {
         self.model.with_label_values(&labels).set(1.0);
         self.fallback.set(i64::from(resident.fallback.is_some()));
         self.loaded.set(serving.since.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs_f64());
+        self.version(&serving.metadata);
+    }
+
+    /// What the store says about the version in service; others' series end.
+    fn version(&self, metadata: &Metadata) {
+        self.created.set(metadata.created.timestamp_millis() as f64 / 1000.0);
+        let (version, found) = (metadata.version.as_str(), &metadata.metrics);
+        self.quality.reset();
+        for (measure, value) in
+            [("map50", found.map50), ("map50_95", found.map50_95), ("precision", found.precision), ("recall", found.recall)]
+        {
+            self.quality.with_label_values(&[version, measure]).set(value);
+        }
+        self.training.reset();
+        self.training.with_label_values(&[version]).set(metadata.training.seconds);
     }
 
     /// Images inferred a second, over the last 10 s.
