@@ -10,7 +10,8 @@ use crate::tools::{chart, same_or_update};
 const BEGIN: &str = "<!-- settings: written by scripts/chart generate -->\n";
 const END: &str = "<!-- end of settings -->";
 
-/// Closed: a key that is not in values.yaml is a typing error.
+/// Closed: a key that is not in values.yaml is a typing error. Whole: a section that `null` takes away is missed by its name, before a template
+/// trips over it.
 fn schema(values: &Values) -> Value {
     let object = |what: &str| json!({"type": "object", "description": what, "additionalProperties": false, "properties": {}});
     let mut root = object("Settings of the edgeloop chart");
@@ -21,6 +22,12 @@ fn schema(values: &Values) -> Value {
     };
     for section in &values.sections {
         place(&mut root, &section.path, object(&section.what));
+        let (key, parents) = section.path.split_last().unwrap();
+        let parent = parents.iter().fold(&mut root, |at, key| &mut at["properties"][key.as_str()]);
+        match &mut parent["required"] {
+            Value::Array(required) => required.push(json!(key)),
+            none => *none = json!([key]),
+        }
     }
     for setting in &values.settings {
         let Value::Object(rules) = &setting.schema else { panic!("{}: a schema is a mapping", setting.path.join(".")) };

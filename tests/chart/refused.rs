@@ -40,6 +40,8 @@ const REFUSED: &[(&str, &[&str])] = &[
     ("metrics.monitors.interval=often", &["metrics/monitors/interval", "pattern"]),
     ("fullnameOverride=Edge", &["fullnameOverride", "pattern"]),
     ("fullnameOverride=a-name-that-is-far-too-long-for-a-cronjob", &["fullnameOverride", "maxLength"]),
+    ("training=null", &["missing property 'training'"]),
+    ("inference.ingress=null,inference.pdb=null", &["inference'", "ingress", "pdb"]),
     // Combinations: the message says what to type.
     ("storage.type=existingClaim", &["--set storage.existingClaim.name=NAME"]),
     ("storage.existingClaim.name=mine", &["--set storage.type=existingClaim"]),
