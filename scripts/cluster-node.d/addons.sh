@@ -66,7 +66,9 @@ add_lb() {
   config=$cache/programs/metallb-config-$(version_in_cache metallb-controller)
   kubectl create namespace metallb-system --dry-run=client -o yaml | kubectl apply -f - >/dev/null
   kubectl apply --server-side -f "$config/crd/bases" >/dev/null
-  kubectl kustomize "$config/rbac" | sed 's/namespace: metallb$/namespace: metallb-system/' | kubectl apply -n metallb-system -f - >/dev/null
+  rm -rf "$dir/metallb"; cp -r "$config/rbac" "$dir/metallb"
+  echo "namespace: metallb-system" >> "$dir/metallb/kustomization.yaml"
+  kubectl apply -k "$dir/metallb" >/dev/null
   kubectl wait --for condition=Established crd/ipaddresspools.metallb.io --timeout 60s >/dev/null
   apply_addon lb
   rolled_out metallb-system deployment/controller

@@ -42,14 +42,20 @@ network_policy() {
   client_pod stranger
   kubectl rollout status deployment edge-inference --timeout 180s
   wait_for 20 ask_from stranger http://edge-inference:8080/v1/model
+  again --set 'networkPolicy.inferenceFrom[0].podSelector.matchLabels.role=friend' --set 'networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.kubernetes\.io/metadata\.name=nowhere'
+  # Prometheus anew: what is refused are connections, and it keeps those that it has.
+  if there prometheus; then
+    kubectl -n monitoring rollout restart deployment prometheus
+    kubectl -n monitoring rollout status deployment prometheus --timeout 60s
+    wait_for 60 last_scrape 0
+  fi
   again --set 'networkPolicy.inferenceFrom[0].podSelector.matchLabels.role=friend' --set 'networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.kubernetes\.io/metadata\.name=monitoring'
   refused() { ! ask_from "$@"; }
   wait_for 20 refused stranger http://edge-inference:8080/v1/model
   wait_for 20 ask_from friend http://edge-inference:8080/v1/model
   refused friend http://edge-inference:8081/metrics
   refused stranger http://edge-inference:8081/metrics
-  # Prometheus reads the admin port still.
-  if there prometheus; then wait_for 40 scraped; fi
+  if there prometheus; then wait_for 60 last_scrape 1; fi
   # The inferer itself asks nobody.
   refused_from_inferer() { ! kubectl exec deploy/edge-inference -c inference -- timeout 5 wget -q -O- "http://$(kubectl get pod friend -o 'jsonpath={.status.podIP}'):1/" 2>&1 | grep -q refused; }
   refused_from_inferer
@@ -59,8 +65,8 @@ network_policy() {
   wait_for 20 ask_from stranger http://edge-inference:8080/v1/model
   kubectl delete pod friend stranger --wait=false
 }
-scraped() { # a sample younger than the policy
-  kubectl get --raw '/api/v1/namespaces/monitoring/services/prometheus:9090/proxy/api/v1/query?query=up%7Bapp%3D%22edge-inference%22%7D%3D%3D1' | grep -q '"value":\['
+last_scrape() { # last_scrape 0|1: Prometheus' last look at the inferer failed or succeeded
+  says '"value":\[' kubectl get --raw "/api/v1/namespaces/monitoring/services/prometheus:9090/proxy/api/v1/query?query=up%7Bapp%3D%22edge-inference%22%7D%3D%3D$1"
 }
 
 # The trainer and the inferer are let in by Pod Security as they are, and run, on a claim of the user's.
