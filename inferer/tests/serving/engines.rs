@@ -2,6 +2,7 @@
 //! Runtime under other names: what is asked about is who serves, not how fast a library is.
 
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -332,10 +333,14 @@ fn what_is_not_needed_is_loaded_only_within_the_memory_for_engines() {
 
 #[test]
 fn an_impossible_pair_ends_with_2_before_anything_is_opened() {
-    let out = std::process::Command::new(env!("CARGO_BIN_EXE_edgeloop-inferer"))
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_edgeloop-inferer"))
         .args(["--device", "cpu", "--precision", "bf16", "--serve-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"])
-        .output()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .unwrap();
+    wait_for("its end", || child.try_wait().unwrap());
+    let out = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&out.stderr).into_owned() + &String::from_utf8_lossy(&out.stdout);
     assert_eq!(out.status.code(), Some(2), "{said}");
     assert!(said.contains("DEVICE=openvino"), "{said}");
