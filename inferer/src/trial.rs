@@ -11,6 +11,7 @@
 //! the places of the engines' libraries.
 
 pub mod child;
+mod failure;
 mod frame;
 
 use std::fs::File;
@@ -18,9 +19,9 @@ use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use edgeloop_engine::Device;
@@ -35,6 +36,8 @@ use crate::engines::budget;
 use crate::engines::check::CheckSet;
 use crate::engines::kind::Kind;
 use crate::engines::shapes::Shape;
+use failure::describe;
+pub use failure::{Bad, TrialError};
 use frame::{Header, Verdict};
 
 /// The variables that a child gets as they are, beside the places of the engines' libraries.
@@ -57,41 +60,6 @@ pub struct Trials {
     pub memory: Option<u64>,
     /// Ends a trial that is under way.
     pub shutdown: Shutdown,
-}
-
-/// Why a trial has no verdict.
-#[derive(Debug, thiserror::Error)]
-pub enum TrialError {
-    /// The child could not be started.
-    #[error("it cannot be tried, because no process can be started: {0}; allow one more, or set CANDIDATE_PROCESS=false")]
-    Start(#[source] io::Error),
-    /// It ended without a verdict.
-    #[error("the process that tried it {how}{}", last_words(.said))]
-    Crashed {
-        /// Exit code or signal.
-        how: String,
-        /// The end of what it printed.
-        said: String,
-    },
-    /// It took too long and was killed.
-    #[error("the process that tried it had no result after {} s and was killed; CANDIDATE_TIMEOUT allows more", .0.as_secs_f64())]
-    Hung(Duration),
-    /// We are stopping.
-    #[error("the trial was broken off: the process is stopping")]
-    Stopping,
-}
-
-fn last_words(said: &str) -> String {
-    if said.is_empty() { String::new() } else { format!("; its last words: {said}") }
-}
-
-/// What a child said against a candidate.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Bad {
-    /// The engine refuses it.
-    Engine(String),
-    /// Its answers are not those that it was published with.
-    Check(String),
 }
 
 /// What is to be tried.
@@ -341,16 +309,6 @@ impl Drop for Trial {
 /// Errors of a socket with a time-out that only mean «not yet».
 fn passes(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
-}
-
-fn describe(status: Option<ExitStatus>) -> String {
-    match status.map(|status| (status.code(), status.signal())) {
-        None => "closed its end and did not stop".into(),
-        Some((_, Some(9))) => "was killed (signal 9), most likely because memory ran out".into(),
-        Some((_, Some(24))) => "used up its CPU time (signal 24)".into(),
-        Some((_, Some(signal))) => format!("crashed (signal {signal})"),
-        Some((code, None)) => format!("ended without a verdict (exit code {})", code.unwrap_or(-1)),
-    }
 }
 
 #[cfg(test)]

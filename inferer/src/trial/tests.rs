@@ -3,6 +3,8 @@ use super::*;
 use crate::engines::check::Sizes;
 use proptest::prelude::*;
 use rstest::rstest;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 
 fn check(n: usize) -> CheckSet {
     let sizes: Sizes = serde_json::from_value(serde_json::json!({"n": n, "side": 32, "rows": 6, "anchors": 21})).unwrap();
