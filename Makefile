@@ -109,9 +109,10 @@ test-rules: ## the chart's alerts, each fired by made-up series (fetches promtoo
 
 .PHONY: test-cluster
 test-cluster: setup ## agent, reaper, uninstall and doctor on a real API server: that of KUBECONFIG, or one built once (10 minutes, needs Go; root)
-	@if [ -z "$$KUBECONFIG" ] && command -v go >/dev/null; then scripts/cluster build; fi
-	EDGELOOP_TEST_CLUSTER=1 cargo test --release --locked -p edgeloop-agent --test cluster -- $(ONLY)
-	$(if $(ONLY),,EDGELOOP_TEST_CLUSTER=1 cargo test --release --locked -p edgeloop --test doctor)
+	@if command -v go >/dev/null; then [ -n "$$KUBECONFIG" ] || scripts/cluster build; scripts/cluster kwok >/dev/null; fi
+	# --workspace, not -p: with other features chosen, all dependencies that `make test` has built would be built once more.
+	EDGELOOP_TEST_CLUSTER=1 cargo test --release --locked --workspace --test cluster -- $(ONLY)
+	$(if $(ONLY),,EDGELOOP_TEST_CLUSTER=1 cargo test --release --locked --workspace --test doctor)
 
 .PHONY: test-chart
 test-chart: build ## the Helm chart: lint, golden renders, values that must fail, and what a real API server says to each (needs Go, once)
@@ -122,12 +123,13 @@ test-chart: build ## the Helm chart: lint, golden renders, values that must fail
 .PHONY: bench-fleet
 bench-fleet: setup ## the reaper over 2,000 pretended nodes (FLEET=n), of which 200 stop at once; target/bench/fleet.json
 	scripts/cluster build
-	EDGELOOP_TEST_CLUSTER=1 FLEET=$(or $(FLEET),2000) BENCH_OUT=$(CURDIR)/target/bench cargo test --release --locked -p edgeloop-agent --test cluster -- fleet
+	scripts/cluster kwok >/dev/null
+	EDGELOOP_TEST_CLUSTER=1 FLEET=$(or $(FLEET),2000) BENCH_OUT=$(CURDIR)/target/bench cargo test --release --locked --workspace --test cluster -- fleet
 
 .PHONY: bench-agent
 bench-agent: setup ## an agent at rest for five minutes (REST_SECONDS): memory, CPU, size; target/bench/agent.json
 	scripts/cluster build
-	EDGELOOP_TEST_CLUSTER=1 BENCH_OUT=$(CURDIR)/target/bench cargo test --release --locked -p edgeloop-agent --test cluster -- bench_agent
+	EDGELOOP_TEST_CLUSTER=1 BENCH_OUT=$(CURDIR)/target/bench cargo test --release --locked --workspace --test cluster -- bench_agent
 
 .PHONY: bench-folder
 bench-folder: setup ## an images folder of IMAGES=100000 beside requests: memory, latencies, then CPU while idle

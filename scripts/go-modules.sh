@@ -9,15 +9,45 @@ go_under() { # go_under DIR
   export GOMODCACHE=$1/modules GOCACHE=$1/objects
   export GOFLAGS="-mod=mod -modcacherw -buildvcs=false" GOTOOLCHAIN=local CGO_ENABLED=0 GOWORK=off
 }
-field() { go mod download -json "$1" | sed -n "s/.*\"$2\": \"\\(.*\\)\",\\{0,1\\}\$/\\1/p"; }
+source_of() { # source_of MODULE VERSION: the folder that it is downloaded to
+  local source
+  source=$(go mod download -json "$1@v$2" | sed -n 's/.*"Dir": "\(.*\)",\{0,1\}$/\1/p') || :
+  [ -n "$source" ] || die "cannot download $1@v$2"
+  echo "$source"
+}
+
+# A main module with the module's own go.mod: every version and replacement as it is built upstream. A bare `require` would not do: a
+# library that upstream leaves unpinned drifts until it no longer compiles. Replacements by a path inside their repository mean nothing here.
+wrap() { # wrap DIR MODULE VERSION
+  local source
+  source=$(source_of "$2" "$3")
+  mkdir -p "$1"
+  awk -v require="require $2 v$3" '
+    /^module / {print "module local/wrapped"; next}
+    /=> \.\.?\// {next}
+    /^(tool|ignore|retract) \(/ {skip = 1}
+    skip {if (/^\)/) skip = 0; next}
+    /^(tool|ignore|retract) / {next}
+    {print}
+    END {print require}' "$source/go.mod" > "$1/go.mod"
+  cp "$source/go.sum" "$1/go.sum"
+  chmod u+w "$1/go.sum"
+}
+
+compile() { # compile PROGRAM PACKAGE [LDFLAGS], in a main module's folder; PROGRAM is the path that it gets
+  [ ! -x "$1" ] || return 0
+  local started=$SECONDS
+  go build -trimpath -ldflags "-s -w ${3:-}" -o "$1.new" "$2" || die "building $(basename "$1") failed"
+  mv "$1.new" "$1"
+  say "built $(basename "$1") in $((SECONDS - started)) s"
+}
 
 # A main module that requires Kubernetes as its own go.mod does, with the staging folders replaced by what was published of them.
 wrap_kubernetes() { # wrap_kubernetes DIR
   local dir=$1 source
   [ ! -f "$dir/go.sum" ] || return 0
   mkdir -p "$dir"
-  source=$(field "k8s.io/kubernetes@v$kubernetes" Dir)
-  [ -n "$source" ] || die "cannot download k8s.io/kubernetes@v$kubernetes"
+  source=$(source_of k8s.io/kubernetes "$kubernetes")
   awk -v staged="v0.${kubernetes#1.}" -v whole="v$kubernetes" '
     /^module /       {print "module local/kubernetes"; next}
     /=> \.\/staging/ {sub(/^replace /, ""); sub(/^[ \t]+/, ""); modules[$1] = 1; next}

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::Node as ApiNode;
 use kube::api::{Api, ObjectMeta, Patch, PatchParams};
 use kube::core::{PartialObjectMeta, PartialObjectMetaExt};
 use tokio::sync::{Mutex, watch};
+use tokio::time::Instant;
 
 use super::{Sink, SinkError};
 use crate::cluster::{Events, Kind, LabelKey, LeaseKeeper, Node, Seen, hint, label_manager, lease_name};
@@ -15,6 +16,8 @@ use crate::verdict::Verdict;
 
 /// An apply that changes nothing writes nothing on the server, so this costs two small requests a node.
 const REPEAT: Duration = Duration::from_secs(300);
+/// Where somebody undoes the label again and again, each Event would say the same: one within this time will do.
+const UNDONE_EVENT: Duration = Duration::from_secs(60);
 
 /// The label of our own node, `online` or `offline`, and since when, why and the round trip as annotations; an Event at each change.
 ///
@@ -29,6 +32,7 @@ pub struct NodeLabel {
     seen: watch::Receiver<Seen>,
     recovered: watch::Receiver<()>,
     written: Option<Written>,
+    told_undone: ToldUndone,
     failed: bool,
 }
 
@@ -39,12 +43,37 @@ struct Written {
     label: &'static str,
 }
 
+/// When an Event has said last that somebody undid the label.
+struct ToldUndone(Option<Instant>);
+
+impl ToldUndone {
+    /// Whether it is time to say so again.
+    fn again(&mut self, now: Instant) -> bool {
+        let due = self.0.is_none_or(|told| now - told >= UNDONE_EVENT);
+        if due {
+            self.0 = Some(now);
+        }
+        due
+    }
+}
+
 impl NodeLabel {
     /// For the node `name`; `seen` is what the watch of it says, `recovered` rings when the API server is back.
     #[must_use]
     pub fn new(client: kube::Client, name: String, key: LabelKey, seen: watch::Receiver<Seen>, recovered: watch::Receiver<()>) -> Self {
         let events = Events::new(client.clone(), "agent", name.clone());
-        NodeLabel { nodes: Api::all(client), name, key, events, lease: None, seen, recovered, written: None, failed: false }
+        NodeLabel {
+            nodes: Api::all(client),
+            name,
+            key,
+            events,
+            lease: None,
+            seen,
+            recovered,
+            written: None,
+            told_undone: ToldUndone(None),
+            failed: false,
+        }
     }
 
     /// Writes nothing unless this Lease stands: a reaper that sees it stand still would undo the label at once.
@@ -82,6 +111,8 @@ impl NodeLabel {
         let uid = after.metadata.uid.unwrap_or_default();
         if changed {
             tracing::info!(node = self.name, label = %self.key, from = before.label, to = label, "node labelled");
+        }
+        if changed && self.worth_an_event(&uid, label) {
             let (kind, event) = match status.status {
                 Verdict::Online => (Kind::Normal, "NetworkOnline"),
                 _ => (Kind::Warning, "NetworkOffline"),
@@ -92,6 +123,12 @@ impl NodeLabel {
         }
         self.written = Some(Written { uid, label });
         Ok(())
+    }
+
+    /// Whether a change of the label to this is news: our own verdict is; what is put right only now and then.
+    fn worth_an_event(&mut self, uid: &str, label: &'static str) -> bool {
+        let put_right = self.written.as_ref().is_some_and(|written| (written.uid.as_str(), written.label) == (uid, label));
+        !put_right || self.told_undone.again(Instant::now())
     }
 
     /// Whether the node is as we left it.
@@ -140,5 +177,18 @@ impl Sink for NodeLabel {
         let result = self.write(status).await;
         self.failed = result.is_err();
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_undone_all_the_time_is_told_once_a_minute() {
+        let mut told = ToldUndone(None);
+        let begin = Instant::now();
+        let events = (0..600).filter(|second| told.again(begin + Duration::from_secs(*second))).count();
+        assert_eq!(events, 10);
     }
 }

@@ -23,6 +23,11 @@ pub const NAMESPACE: &str = "edgeloop";
 /// For what has no bound of its own.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The kubeconfig of the user's own cluster, where he wants that.
+pub fn foreign() -> Option<String> {
+    std::env::var("KUBECONFIG").ok().filter(|path| !path.is_empty())
+}
+
 pub struct Cluster {
     pub dir: tempfile::TempDir,
     foreign: bool,
@@ -40,7 +45,7 @@ pub struct Cluster {
 impl Cluster {
     pub fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let own = std::env::var("KUBECONFIG").ok().filter(|path| !path.is_empty());
+        let own = foreign();
         let (kubeconfig, kubectl) = match &own {
             Some(path) => (PathBuf::from(path), PathBuf::from("kubectl")),
             None => {
@@ -294,18 +299,9 @@ impl Cluster {
         crate::node::memory_mib(self.reaper().pid())
     }
 
-    /// Requests that the API server has answered, of the kinds that only the reaper makes: it alone patches nodes, writes Events, and reads
-    /// leases, once the nodes are there.
-    pub fn requests(&self) -> f64 {
-        let metrics = self.kubectl_out(&["get", "--raw", "/metrics"]);
-        let ours = |line: &&str| {
-            let kind = |verb: &str, resource: &str| {
-                line.contains(&format!("verb=\"{verb}\"")) && line.contains(&format!("resource=\"{resource}\""))
-            };
-            line.starts_with("apiserver_request_total{")
-                && (kind("PATCH", "nodes") || kind("POST", "events") || ["GET", "LIST", "WATCH"].iter().any(|verb| kind(verb, "leases")))
-        };
-        metrics.lines().filter(ours).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    /// The way in with every right.
+    pub fn admin_file(&self) -> &Path {
+        &self.kubeconfig
     }
 
     pub fn admin(&self) -> kube::config::Kubeconfig {
@@ -339,6 +335,7 @@ impl Drop for Cluster {
                 let _ = self.kubectl_try(&["delete", "-f", &Self::deploy_file(file), "--ignore-not-found", "--wait=false"]);
             }
             let _ = self.kubectl_try(&["delete", "nodes", "-l", "edgeloop-test=pretended", "--wait=false"]);
+            let _ = self.kubectl_try(&["delete", "flowschema", crate::requests::SCHEMA, "--ignore-not-found"]);
             let _ = self.kubectl_try(&["delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=2m"]);
         } else {
             script(&["down", self.dir.path().to_str().unwrap()]);
@@ -353,14 +350,19 @@ fn script(args: &[&str]) -> String {
 }
 
 /// Asks `look` until it answers, for at most `limit`.
-pub fn wait<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn wait<T>(what: &str, limit: Duration, look: impl FnMut() -> Option<T>) -> T {
+    wait_at_leisure(what, limit, Duration::from_millis(50), look)
+}
+
+/// The same with a longer pause, for looks that are themselves a load.
+pub fn wait_at_leisure<T>(what: &str, limit: Duration, pause: Duration, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + limit;
     loop {
         if let Some(found) = look() {
             return found;
         }
         assert!(Instant::now() < deadline, "did not happen: {what}");
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(pause);
     }
 }
 

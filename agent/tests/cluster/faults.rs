@@ -37,7 +37,7 @@ fn has_not_flipped(cluster: &Cluster, name: &str, since: &str) {
     assert_eq!(cluster.events(name), ["NetworkOnline"]);
 }
 
-pub fn both_links_cut(cluster: &mut Cluster) {
+pub fn both_links_cut(cluster: &mut Cluster) -> String {
     let edge = EdgeBox::started(cluster);
     edge.online(cluster);
     cluster.start_reaper(NO_LEASE);
@@ -47,26 +47,21 @@ pub fn both_links_cut(cluster: &mut Cluster) {
     assert!(cluster.annotation(&edge.name, "rtt-ms").is_none());
     edge.plug("ga");
     let back = cluster.label_within(&edge.name, "online", Instant::now(), PATIENCE);
-    println!(
-        "  both links cut: offline after {} (limit {}); plugged in: online after {}",
-        seconds(off),
-        seconds(reap_limit()),
-        seconds(back)
-    );
+    format!("both links cut: offline after {} (limit {}); plugged in: online after {}", seconds(off), seconds(reap_limit()), seconds(back))
 }
 
-pub fn agent_killed(cluster: &mut Cluster) {
+pub fn agent_killed(cluster: &mut Cluster) -> String {
     let mut edge = EdgeBox::started(cluster);
     edge.online(cluster);
     cluster.start_reaper(NO_LEASE);
     edge.agent().kill();
     let off = cluster.label_within(&edge.name, "offline", Instant::now(), reap_limit());
     wait("its Event", PATIENCE, || cluster.events(&edge.name).contains(&"NetworkOffline".to_owned()).then_some(()));
-    println!("  agent killed: offline after {} (limit {})", seconds(off), seconds(reap_limit()));
+    format!("agent killed: offline after {} (limit {})", seconds(off), seconds(reap_limit()))
 }
 
 /// Renewals whose time is an hour off, both ways, beside an agent that is killed: only that one goes offline.
-pub fn clock_skew(cluster: &mut Cluster) {
+pub fn clock_skew(cluster: &mut Cluster) -> String {
     let skewed: Vec<(String, TimeDelta)> = [-1, 1].map(|hours| (cluster.fresh_name(), TimeDelta::hours(hours))).into();
     for (name, skew) in &skewed {
         cluster.make_node(name);
@@ -86,10 +81,10 @@ pub fn clock_skew(cluster: &mut Cluster) {
         std::thread::sleep(Duration::from_millis(500));
     }
     assert_eq!(cluster.label(&edge.name).as_deref(), Some("offline"), "the reaper does work");
-    println!("  renewed for {:.0} s by clocks an hour slow and an hour fast: no flip; the agent killed beside them: offline", LEASE * 3.0);
+    format!("renewed for {:.0} s by clocks an hour slow and an hour fast: no flip; the agent killed beside them: offline", LEASE * 3.0)
 }
 
-pub fn rolling_upgrade(cluster: &mut Cluster) {
+pub fn rolling_upgrade(cluster: &mut Cluster) -> String {
     let gap = Duration::from_secs(60);
     let mut edge = EdgeBox::started(cluster);
     edge.online(cluster);
@@ -102,10 +97,10 @@ pub fn rolling_upgrade(cluster: &mut Cluster) {
     edge.agent().log("verdict");
     never_offline(cluster, &[&edge.name], Duration::from_secs_f64(LEASE * 2.0));
     has_not_flipped(cluster, &edge.name, &since);
-    println!("  agent stopped, nobody there for 60 s (lease {LEASE} s), the next one started: no flip, `since` as before, one Event");
+    format!("agent stopped, nobody there for 60 s (lease {LEASE} s), the next one started: no flip, `since` as before, one Event")
 }
 
-pub fn api_server_stopped(cluster: &mut Cluster) {
+pub fn api_server_stopped(cluster: &mut Cluster) -> String {
     let mut edges = [EdgeBox::started(cluster), EdgeBox::started(cluster)];
     edges.iter().for_each(|edge| edge.online(cluster));
     cluster.start_reaper(NO_LEASE);
@@ -134,5 +129,5 @@ pub fn api_server_stopped(cluster: &mut Cluster) {
     first.agent().kill();
     let off = cluster.label_within(&first.name, "offline", Instant::now(), reap_limit());
     assert_eq!(cluster.label(&second.name).as_deref(), Some("online"));
-    println!("  API server away for 3 s and for 30 s (lease {LEASE} s): no flip; an agent killed after it: offline after {}", seconds(off));
+    format!("API server away for 3 s and for 30 s (lease {LEASE} s): no flip; an agent killed after it: offline after {}", seconds(off))
 }

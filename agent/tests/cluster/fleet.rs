@@ -1,9 +1,10 @@
-//! A large fleet that is pretended: Nodes of 20 kB each, and a load generator that keeps their Leases. `FLEET` nodes (500).
+//! A large fleet that is pretended: Nodes of 20 kB each that kwok keeps, and a load generator that renews their agents' Leases. `FLEET`
+//! nodes (500).
 
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
@@ -13,6 +14,8 @@ use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use crate::cluster::{Cluster, KEY, NAMESPACE, PATIENCE, wait};
+use crate::kwok::{FLEET, Kwok};
+use crate::{kwok, requests};
 
 /// As installed: renewed each 15 s, good for 45 s.
 const INTERVAL: Duration = Duration::from_secs(15);
@@ -24,14 +27,15 @@ const LIMIT: Duration = Duration::from_secs(10);
 const ONLINE: &str = "edgeloop_reaper_nodes{label=\"online\"}";
 const RSS_LIMIT_MIB: f64 = 64.0;
 
-pub fn reaped(cluster: &mut Cluster) {
+pub fn reaped(cluster: &mut Cluster) -> String {
     let nodes: usize = std::env::var("FLEET").ok().map_or(500, |count| count.parse().expect("FLEET is a number"));
     assert!(nodes > STOPPED);
     cluster.stop_reaper();
     let names: Arc<Vec<String>> = Arc::new((0..nodes).map(|i| format!("fleet-{i:05}")).collect());
-    cluster.block_on(make(&cluster.client, &names));
+    let pretender = Kwok::with_nodes(cluster, &names);
     let load = Load::start(cluster, names.clone());
-    wait("all leases are there", PATIENCE * 3, || (load.first_turns.load(Ordering::Relaxed) >= nodes).then_some(()));
+    wait("all leases are there", PATIENCE * 3, || (load.last.lock().unwrap().len() >= nodes).then_some(()));
+    requests::count_apart(cluster);
     cluster.start_reaper("45");
     wait("the reaper knows them all", PATIENCE, || {
         let leases = cluster.reaper().metric("edgeloop_reaper_leases")?;
@@ -41,13 +45,13 @@ pub fn reaped(cluster: &mut Cluster) {
 
     // At rest.
     let rest = Duration::from_secs(30);
-    let before = cluster.requests();
+    let before = requests::of_reaper(cluster);
     std::thread::sleep(rest);
-    let at_rest = (cluster.requests() - before) / rest.as_secs_f64();
+    let at_rest = (requests::of_reaper(cluster) - before) / rest.as_secs_f64();
     let (rss_rest, _) = cluster.reaper_memory();
 
     // The leases of 200 stop. Each has its own moment, so what counts is from the last renewal of the last of them.
-    let before = cluster.requests();
+    let before = requests::of_reaper(cluster);
     let before_stop = cluster.reaper().metric(ONLINE).unwrap();
     load.stop_some.store(true, Ordering::Relaxed);
     let stopped = Instant::now();
@@ -63,43 +67,27 @@ pub fn reaped(cluster: &mut Cluster) {
     assert_eq!((count, wrong), (STOPPED, 0), "those that stopped, and none of those that are renewed");
     // Most had their last renewal before the stop.
     let after = offline.saturating_duration_since(load.last_of_stopped() + LEASE);
-    let storm = (cluster.requests() - before) / (offline - stopped).as_secs_f64();
+    let storm = (requests::of_reaper(cluster) - before) / (offline - stopped).as_secs_f64();
     let (_, peak) = cluster.reaper_memory();
+    assert_eq!(kwok::kept(cluster, &names), nodes, "nodes that kwok has kept all the while");
     assert!(after <= LIMIT, "the last one offline {after:?} after its lease ran out");
     assert!(most.max(peak) <= RSS_LIMIT_MIB, "{peak} MiB");
     let report = json!({
         "nodes": nodes, "stopped": STOPPED, "reaper_rss_mib": rss_rest, "reaper_peak_rss_mib": peak, "requests_per_second_at_rest": at_rest,
         "requests_per_second_storm": storm, "offline_seconds_after_lease": after.as_secs_f64(), "limit_seconds": LIMIT.as_secs_f64(),
     });
-    println!("  {report}");
     crate::save("fleet", &report);
-    drop(load);
+    drop((load, pretender));
     cluster.stop_reaper();
-    cluster.kubectl(&["delete", "nodes", "-l", "edgeloop-fleet=pretended", "--wait=false"]);
-    cluster.kubectl(&["delete", "leases", "-n", NAMESPACE, "-l", "edgeloop-fleet=pretended", "--wait=false"]);
-}
-
-async fn make(client: &kube::Client, names: &[String]) {
-    let api: Api<Node> = Api::all(client.clone());
-    let padding = "x".repeat(20_000);
-    let params = PostParams::default();
-    let nodes = names.iter().map(|name| {
-        let node = json!({
-            "apiVersion": "v1", "kind": "Node",
-            "metadata": {"name": name, "labels": {KEY: "online", "edgeloop-fleet": "pretended"}, "annotations": {"padding": padding}},
-            "spec": {"taints": [{"key": "edgeloop-fleet", "value": "pretended", "effect": "NoSchedule"}]},
-        });
-        let (api, params) = (api.clone(), params.clone());
-        async move { api.create(&params, &serde_json::from_value(node).unwrap()).await.map(|_| ()) }
-    });
-    let made: Vec<_> = stream::iter(nodes).buffer_unordered(16).collect().await;
-    made.into_iter().for_each(|result| result.unwrap());
+    cluster.kubectl(&["delete", "nodes", "-l", FLEET, "--wait=false"]);
+    cluster.kubectl(&["delete", "leases", "-n", NAMESPACE, "-l", FLEET, "--wait=false"]);
+    report.to_string()
 }
 
 /// How many of those to stop are offline, and how many of the others.
 async fn offline(client: &kube::Client, names: &[String]) -> (usize, usize) {
     let api: Api<Node> = Api::all(client.clone());
-    let selector = format!("edgeloop-fleet=pretended,{KEY}=offline");
+    let selector = format!("{FLEET},{KEY}=offline");
     let list = api.list_metadata(&ListParams::default().labels(&selector)).await.unwrap();
     let wrong = list.items.iter().filter(|node| node.metadata.name.as_ref().is_some_and(|name| names[STOPPED..].contains(name))).count();
     (list.items.len() - wrong, wrong)
@@ -109,7 +97,6 @@ async fn offline(client: &kube::Client, names: &[String]) -> (usize, usize) {
 struct Load {
     stop: Arc<AtomicBool>,
     stop_some: Arc<AtomicBool>,
-    first_turns: Arc<AtomicUsize>,
     last: Arc<std::sync::Mutex<BTreeMap<usize, Instant>>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -117,9 +104,8 @@ struct Load {
 impl Load {
     fn start(cluster: &Cluster, names: Arc<Vec<String>>) -> Self {
         let (stop, stop_some) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
-        let (first_turns, last) = (Arc::<AtomicUsize>::default(), Arc::<std::sync::Mutex<BTreeMap<usize, Instant>>>::default());
-        let mut load =
-            Load { stop: stop.clone(), stop_some: stop_some.clone(), first_turns: first_turns.clone(), last: last.clone(), thread: None };
+        let last = Arc::<std::sync::Mutex<BTreeMap<usize, Instant>>>::default();
+        let mut load = Load { stop: stop.clone(), stop_some: stop_some.clone(), last: last.clone(), thread: None };
         let kubeconfig = cluster.admin();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -127,31 +113,32 @@ impl Load {
                 let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.unwrap();
                 let client = kube::Client::try_from(config).unwrap();
                 let api: Api<Lease> = Api::namespaced(client, NAMESPACE);
+                // The first turn makes them, as fast as it can.
+                let made = names.iter().enumerate().map(|(i, name)| {
+                    let (api, last) = (&api, &last);
+                    async move {
+                        renew(api, name).await;
+                        last.lock().unwrap().insert(i, Instant::now());
+                    }
+                });
+                stream::iter(made).buffer_unordered(16).collect::<()>().await;
                 let begin = Instant::now();
                 for turn in 0_u32.. {
                     for (i, name) in names.iter().enumerate() {
                         // Spread over the interval, as jitter spreads a real fleet.
                         let due = begin + INTERVAL * turn + INTERVAL.mul_f64(i as f64 / names.len() as f64);
-                        // The first turn makes them as fast as it can.
-                        if turn > 0 {
-                            tokio::time::sleep_until(due.into()).await;
-                        }
+                        tokio::time::sleep_until(due.into()).await;
                         if stop.load(Ordering::Relaxed) {
                             return;
                         }
                         if i < STOPPED && stop_some.load(Ordering::Relaxed) {
                             continue;
                         }
-                        let (api, last, first_turns) = (api.clone(), last.clone(), first_turns.clone());
-                        let name = name.clone();
-                        let renewal = async move {
+                        let (api, last, name) = (api.clone(), last.clone(), name.clone());
+                        tokio::spawn(async move {
                             renew(&api, &name).await;
                             last.lock().unwrap().insert(i, Instant::now());
-                            if turn == 0 {
-                                first_turns.fetch_add(1, Ordering::Relaxed);
-                            }
-                        };
-                        if turn == 0 { renewal.await } else { drop(tokio::spawn(renewal)) }
+                        });
                     }
                 }
             });
@@ -191,7 +178,7 @@ async fn renew(api: &Api<Lease>, node: &str) {
 }
 
 /// `make bench-agent`: one agent with everything on, as installed, left alone for `REST_SECONDS` (300).
-pub fn at_rest(cluster: &mut Cluster) {
+pub fn at_rest(cluster: &mut Cluster) -> String {
     let seconds: u64 = std::env::var("REST_SECONDS").ok().map_or(300, |seconds| seconds.parse().expect("REST_SECONDS is a number"));
     let mut edge = crate::node::EdgeBox::new(cluster);
     edge.start_with(cluster, &[("CHECK_INTERVAL_SECONDS", "15"), ("LEASE_SECONDS", "45")]);
@@ -206,7 +193,7 @@ pub fn at_rest(cluster: &mut Cluster) {
     assert!(done.success());
     let size = std::fs::metadata(&stripped).unwrap().len() as f64 / (1 << 20) as f64;
     let report = json!({"seconds": seconds, "rss_mib": rss, "peak_rss_mib": peak, "cpu_percent_of_a_core": cpu, "stripped_mib": size});
-    println!("  {report}");
     crate::save("agent", &report);
     assert!(rss <= 12.0 && cpu <= 0.05, "{report}");
+    report.to_string()
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::cluster::{Cluster, KEY, NAMESPACE};
 use crate::node::EdgeBox;
 
-pub fn tokens(cluster: &mut Cluster) {
+pub fn tokens(cluster: &mut Cluster) -> String {
     let (edge, other) = (EdgeBox::started(cluster), EdgeBox::started(cluster));
     edge.online(cluster);
     other.online(cluster);
@@ -58,5 +58,5 @@ pub fn tokens(cluster: &mut Cluster) {
     assert_eq!(cluster.patch_as(&reaper, &own, &labels("x", "y")).0, 403);
     assert_eq!(cluster.patch_as(&reaper, &own, &labels(KEY, "offline")).0, 200);
     assert_eq!(cluster.patch_as(&reaper, &lease(&edge.name), &renewal).0, 403);
-    println!("  8 writes, 5 other requests and an unbound token refused; own label, lease and Event allowed");
+    "8 writes, 5 other requests and an unbound token refused; own label, lease and Event allowed".to_owned()
 }

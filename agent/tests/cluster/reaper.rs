@@ -18,8 +18,9 @@ const ONLINE: &str = "edgeloop_reaper_nodes{label=\"online\"}";
 
 /// The connection with the reaper's watch of leases goes silent while the agents go on renewing: first few of them, who are looked at one by
 /// one, then a fleet, which is looked at a second time. Nobody is turned offline; when the renewals stop for real, all are.
-pub fn mistaken(cluster: &mut Cluster) {
+pub fn mistaken(cluster: &mut Cluster) -> String {
     cluster.delete_nodes();
+    let mut figures = Vec::new();
     for (nodes, looks) in [(4_usize, 0.0), (6, 1.0)] {
         let names: Vec<String> = (0..nodes).map(|_| cluster.fresh_name()).collect();
         for name in &names {
@@ -48,14 +49,15 @@ pub fn mistaken(cluster: &mut Cluster) {
         let stopped = Instant::now();
         let last = names.iter().map(|name| cluster.label_within(name, "offline", stopped, reap_limit())).max().unwrap();
         assert_eq!((metric(cluster, MISTAKEN), metric(cluster, CONFIRMED)), (looks, looks));
-        println!(
-            "  watch frozen: none of {nodes} flipped; renewals stopped: all offline after {:.2} s (limit {:.0})",
+        figures.push(format!(
+            "watch frozen: none of {nodes} flipped; renewals stopped: all offline after {:.2} s (limit {:.0})",
             last.as_secs_f64(),
             reap_limit().as_secs_f64()
-        );
+        ));
         cluster.stop_reaper();
         cluster.delete_nodes();
     }
+    figures.join("; ")
 }
 
 /// Keeps leases alive.
@@ -90,7 +92,7 @@ impl Drop for Renewals {
     }
 }
 
-pub fn forgotten(cluster: &mut Cluster) {
+pub fn forgotten(cluster: &mut Cluster) -> String {
     let forget = 12.0;
     let mut edge = EdgeBox::started(cluster);
     edge.online(cluster);
@@ -112,5 +114,5 @@ pub fn forgotten(cluster: &mut Cluster) {
     // Nor is it gone for good.
     edge.start(cluster);
     edge.online(cluster);
-    println!("  silent for {forget} s: label, annotations and lease gone after {:.2} s; the agent back: online", gone.as_secs_f64());
+    format!("silent for {forget} s: label, annotations and lease gone after {:.2} s; the agent back: online", gone.as_secs_f64())
 }

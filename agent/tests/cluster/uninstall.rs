@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::cluster::{Cluster, NAMESPACE, PATIENCE, wait};
 use crate::node::EdgeBox;
 
-pub fn leaves_nothing(cluster: &mut Cluster) {
+pub fn leaves_nothing(cluster: &mut Cluster) -> String {
     let mut edges = [EdgeBox::started(cluster), EdgeBox::started(cluster)];
     edges.iter().for_each(|edge| edge.online(cluster));
     cluster.kubectl(&["apply", "-f", &Cluster::deploy_file("uninstall.yaml")]);
@@ -32,7 +32,7 @@ pub fn leaves_nothing(cluster: &mut Cluster) {
     wait("all is gone", PATIENCE, || (traces(cluster).is_empty()).then_some(()));
     let node = cluster.node(&edges[0].name).unwrap();
     assert_eq!(node.metadata.labels.unwrap()["somebody"], "else", "what others set stays");
-    println!("  while agents write: exit 75; after: no label, annotation, lease, policy, role or account of ours is left");
+    "while agents write: exit 75; after: no label, annotation, lease, policy, role or account of ours is left".to_owned()
 }
 
 /// What there is of ours anywhere.

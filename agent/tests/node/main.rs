@@ -14,9 +14,9 @@ use edgeloop_agent::status::Status;
 use edgeloop_agent::verdict::{Reason, Verdict};
 use http::StatusCode;
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
-use api::{Api, PATIENCE, next, next_of_node};
+use api::{Api, Call, PATIENCE, next, next_of_node};
 
 /// Nobody watches the node.
 fn sink(client: kube::Client) -> NodeLabel {
@@ -43,7 +43,7 @@ fn offline() -> Status {
 
 fn pace() -> Pace {
     let millis = Duration::from_millis;
-    Pace { first_retry: millis(1), last_retry: millis(2), attempt: PATIENCE, put_right: millis(1) }
+    Pace { first_retry: millis(1), last_retry: millis(2), attempt: PATIENCE, put_right: millis(1), last_put_right: millis(2) }
 }
 
 fn metrics() -> Metrics {
@@ -95,18 +95,41 @@ async fn a_change_has_an_event_and_a_repetition_has_none() {
     for status in [online(), online(), offline()] {
         sink.tell(&status).await.unwrap();
     }
-    drop(sink);
+    assert_eq!(
+        events(&mut calls),
+        [("Normal".into(), "NetworkOnline".into(), "u-7".into()), ("Warning".into(), "NetworkOffline".into(), "u-7".into())]
+    );
+}
+
+/// Type, reason and the Node's UID of the Events so far.
+fn events(calls: &mut mpsc::UnboundedReceiver<Call>) -> Vec<(Value, Value, Value)> {
     let mut events = Vec::new();
     while let Ok(call) = calls.try_recv() {
         if call.path == "/apis/events.k8s.io/v1/namespaces/default/events" {
-            events.push((call.body["type"].clone(), call.body["reason"].clone(), call.body["regarding"]["uid"].clone()));
             assert_eq!(call.body["regarding"]["name"], "edge-7");
+            events.push((call.body["type"].clone(), call.body["reason"].clone(), call.body["regarding"]["uid"].clone()));
         }
     }
-    assert_eq!(
-        events,
-        [("Normal".into(), "NetworkOnline".into(), "u-7".into()), ("Warning".into(), "NetworkOffline".into(), "u-7".into())]
-    );
+    events
+}
+
+#[tokio::test]
+async fn a_label_that_is_undone_again_and_again_has_one_event() {
+    let (client, mut calls) = Api::default().start();
+    let mut sink = sink(client.clone());
+    let nodes: kube::Api<k8s_openapi::api::core::v1::Node> = kube::Api::all(client);
+    let undo = || async {
+        let none = kube::api::Patch::Merge(json!({"metadata": {"labels": {}}}));
+        nodes.patch_metadata("edge-7", &Default::default(), &none).await.unwrap();
+    };
+    sink.tell(&online()).await.unwrap();
+    for _ in 0..10 {
+        undo().await;
+        sink.tell(&online()).await.unwrap();
+    }
+    assert_eq!(events(&mut calls).len(), 2, "the verdict, and that somebody undid it");
+    sink.tell(&offline()).await.unwrap();
+    assert_eq!(events(&mut calls).len(), 1, "another verdict is told at once");
 }
 
 #[tokio::test]
