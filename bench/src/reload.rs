@@ -59,7 +59,8 @@ impl Outcome {
         self.first.get_or_insert(what);
     }
 
-    fn add(&mut self, other: Self) {
+    /// What came of both.
+    pub fn add(&mut self, other: Self) {
         self.answered.extend(other.answered);
         self.failed += other.failed;
         self.mixed += other.mixed;
@@ -128,12 +129,14 @@ pub struct OpenLoop<'a> {
     pub rate: f64,
     /// Connections: more than are ever busy at once.
     pub clients: usize,
+    /// The same seed, the same moments.
+    pub seed: u64,
 }
 
 impl OpenLoop<'_> {
     /// Runs until `over`.
     pub fn run(&self, over: impl Fn() -> bool + Sync) -> Outcome {
-        let schedule = Mutex::new((Instant::now(), ChaCha8Rng::seed_from_u64(1), 0_usize));
+        let schedule = Mutex::new((Instant::now(), ChaCha8Rng::seed_from_u64(self.seed), 0_usize));
         let next = || {
             let mut schedule = schedule.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             let (due, dice, number) = &mut *schedule;
