@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod counter;
+pub mod figures;
 pub mod inferer;
 pub mod load;
 pub mod reload;

@@ -10,6 +10,7 @@ use std::{
 use anyhow::Context;
 
 use crate::client::Client;
+use crate::figures::percentile;
 
 /// What to send.
 #[derive(Debug, Clone)]
@@ -31,7 +32,7 @@ pub struct Load {
 /// What came of it.
 #[derive(Debug, Clone, Default)]
 pub struct Outcome {
-    /// Milliseconds of each answered request, sorted.
+    /// Milliseconds of each answered request.
     pub latencies_ms: Vec<f64>,
     /// Requests that got no 200.
     pub failed: u64,
@@ -47,8 +48,7 @@ impl Outcome {
 
     /// The latency, ms, that this share of requests stayed under; NaN without any.
     pub fn percentile(&self, share: f64) -> f64 {
-        let last = self.latencies_ms.len().saturating_sub(1);
-        self.latencies_ms.get((share * last as f64).round() as usize).copied().unwrap_or(f64::NAN)
+        percentile(self.latencies_ms.iter().copied(), share)
     }
 }
 
@@ -69,7 +69,6 @@ impl Load {
             all.latencies_ms.extend(part.latencies_ms);
             all.failed += part.failed;
         }
-        all.latencies_ms.sort_by(f64::total_cmp);
         Ok(all)
     }
 

@@ -13,6 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
 use crate::client::Client;
+use crate::figures::percentile;
 
 /// Two boxes of the same object overlap by this much, whatever the arithmetic of the engine that found them.
 const SAME: f64 = 0.7;
@@ -48,10 +49,7 @@ pub struct Outcome {
 impl Outcome {
     /// The latency in ms under which a share of the requests stayed that `counts`; NaN without any.
     pub fn percentile(&self, share: f64, counts: impl Fn(&Answered) -> bool) -> f64 {
-        let mut latencies: Vec<f64> = self.answered.iter().filter(|a| counts(a)).map(|a| a.latency.as_secs_f64() * 1e3).collect();
-        latencies.sort_by(f64::total_cmp);
-        let last = latencies.len().saturating_sub(1);
-        latencies.get((share * last as f64).round() as usize).copied().unwrap_or(f64::NAN)
+        percentile(self.answered.iter().filter(|a| counts(a)).map(|a| a.latency.as_secs_f64() * 1e3), share)
     }
 
     fn wrong(&mut self, mixed: bool, what: String) {

@@ -14,6 +14,7 @@ use std::{
 use anyhow::{Context, ensure};
 use clap::Parser;
 use edgeloop_bench::{
+    figures::{median, percentile},
     inferer::{Inferer, program},
     load::Load,
     reload::{Answered, OpenLoop, Outcome, References, reference},
@@ -104,7 +105,7 @@ fn main() -> anyhow::Result<()> {
 
     let end = minutes.map(|minutes| Instant::now() + Duration::from_secs_f64(minutes * 60.0));
     let more = |done: usize| end.map_or(done < swaps, |end| Instant::now() < end);
-    let (mut outcome, mut done, mut p99s) = (Outcome::default(), Swapped::default(), Vec::new());
+    let (mut outcome, mut done, mut p99s, mut requests_during_swaps) = (Outcome::default(), Swapped::default(), Vec::new(), 0);
     while more(done.swaps.len()) {
         let load =
             OpenLoop { address: inferer.serving, images: &images, references: &references, rate, clients: 24, seed: p99s.len() as u64 };
@@ -126,6 +127,7 @@ fn main() -> anyhow::Result<()> {
             inferer.rss_mb()?,
             p99_swap / p99
         );
+        requests_during_swaps += busy.answered.iter().filter(|answered| during(answered)).count();
         p99s.push([p50, p99, p99_swap]);
         outcome.add(quiet);
         outcome.add(busy);
@@ -134,10 +136,8 @@ fn main() -> anyhow::Result<()> {
     let Swapped { swaps, rss_mb_10 } = done;
     let rss_mb_end = settled(&inferer)?;
     let [p50, p99, p99_swap] = [0, 1, 2].map(|which| median(p99s.iter().map(|round| round[which])));
-    let during = |answered: &Answered| swaps.iter().any(|swap| swap.concerns(answered));
     let Outcome { failed, mixed, first, .. } = &outcome;
-    let mut times: Vec<f64> = swaps.iter().map(|swap| (swap.first_answer - swap.moved).as_secs_f64()).collect();
-    times.sort_by(f64::total_cmp);
+    let times = || swaps.iter().map(|swap| (swap.first_answer - swap.moved).as_secs_f64());
     let figures = json!({
         "device": device,
         "image": format!("{width}x{height}"),
@@ -151,8 +151,8 @@ fn main() -> anyhow::Result<()> {
         "p99_ms": rounded(p99),
         "p99_swap_ms": rounded(p99_swap),
         "p99_ms_by_round": p99s.iter().map(|[_, p99, p99_swap]| [rounded(*p99), rounded(*p99_swap)]).collect::<Vec<_>>(),
-        "requests_during_swaps": outcome.answered.iter().filter(|answered| during(answered)).count(),
-        "pointer_to_first_answer_s": {"p50": rounded(times[times.len() / 2]), "max": rounded(times[times.len() - 1])},
+        "requests_during_swaps": requests_during_swaps,
+        "pointer_to_first_answer_s": {"p50": rounded(median(times())), "max": rounded(percentile(times(), 1.0))},
         "rss_mb_10": rounded(rss_mb_10),
         "rss_mb_end": rounded(rss_mb_end),
     });
@@ -196,13 +196,6 @@ fn swap(
     Ok(())
 }
 
-/// The middle one.
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
 /// Until the version answers: the load itself asks, this only looks which one is in the slot.
 fn wait(inferer: &Inferer, name: &str) -> anyhow::Result<()> {
     let (began, mut client) = (Instant::now(), edgeloop_bench::client::Client::new(inferer.serving));
@@ -216,14 +209,13 @@ fn wait(inferer: &Inferer, name: &str) -> anyhow::Result<()> {
 /// Memory some seconds after a swap, when the old model has gone and its memory has been given back: the median of a second.
 fn settled(inferer: &Inferer) -> anyhow::Result<f64> {
     std::thread::sleep(Duration::from_secs(3));
-    let mut seen = (0..11)
+    let seen = (0..11)
         .map(|_| {
             std::thread::sleep(Duration::from_millis(100));
             inferer.rss_mb()
         })
         .collect::<anyhow::Result<Vec<_>>>()?;
-    seen.sort_by(f64::total_cmp);
-    Ok(seen[5])
+    Ok(median(seen))
 }
 
 fn rounded(value: f64) -> f64 {
